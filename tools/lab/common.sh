@@ -133,15 +133,83 @@ lab_image()
     flock -u 8
 }
 
-# lab_libs ROOT: for the ELF files named on stdin (paths), prints every library of their ldd closure, found in
-# ROOT's library folders first. Only for programs of the host's own architecture.
+# lab_libs ROOT FILE...: prints the libraries below ROOT that the ELF files need, to any depth, one path a line;
+# a library that ROOT lacks as "missing NAME". Reads the ELF headers only: any architecture.
 lab_libs()
 {
-    local root=$1 paths
-    paths=$(find "$root"/lib "$root"/usr/lib -name '*.so.*' -printf '%h\n' 2>/dev/null | sort -u | paste -sd:)
-    # shellcheck disable=SC2016 # $1 is the inner shell's
-    xargs -r -I{} sh -c 'LD_LIBRARY_PATH=$2 ldd "$1" 2>/dev/null || true' sh {} "$paths" |
-        awk '/=> not found/ { print "missing:" $1 } /=> \// { print $3 }' | sort -u
+    local root=$1 todo=() next name path
+    local -A index=() known=()
+    shift
+    while IFS= read -r path; do
+        index[${path##*/}]=$path
+    done < <(find "$root" \( -type f -o -type l \) \( -name '*.so' -o -name '*.so.*' \))
+    todo=("$@")
+    while [ ${#todo[@]} -gt 0 ]; do
+        next=()
+        while IFS= read -r name; do
+            [ -z "${known[$name]:-}" ] || continue
+            known[$name]=1
+            path=${index[$name]:-}
+            if [ -n "$path" ]; then
+                echo "$path"
+                next+=("$path")
+            else
+                echo "missing $name"
+            fi
+        done < <(readelf -d "${todo[@]}" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\].*/\1/p' | sort -u)
+        todo=("${next[@]}")
+    done
+}
+
+# lab_install_libs FROM TO LIBDIR FILE...: copies what lab_libs finds in FROM for the FILEs to TO/LIBDIR.
+lab_install_libs()
+{
+    local from=$1 to=$2 libdir=$3 line
+    shift 3
+    mkdir -p "$to/$libdir"
+    while IFS= read -r line; do
+        case $line in
+        missing\ *) lab_die "no package here has the library ${line#missing }" ;;
+        *) cp -L "$line" "$to/$libdir/" || lab_die "cannot copy $line" ;;
+        esac
+    done < <(lab_libs "$from" "$@")
+}
+
+# lab_install_modules FROM TO VERSION NAME...: copies kernel modules and what they depend on; their order of
+# loading, one file name a line, goes to TO/etc/lab-modules. Built-in ones are left out.
+lab_install_modules()
+{
+    local from=$1/lib/modules/$3 to=$2 name line path
+    local -A known=()
+    mkdir -p "$to/lib/modules" "$to/etc"
+    : >"$to/etc/lab-modules"
+    shift 3
+    for name in "$@"; do
+        grep -q "/${name//-/[-_]}\.ko$" "$from/modules.builtin" && continue
+        line=$(grep -E "/${name//[-_]/[-_]}\.ko:" "$from/modules.dep") || lab_die "the kernel has no module $name"
+        # modules.dep names the module first, then what it needs, the deepest last: load from the end.
+        for path in $(tr -d : <<<"$line" | tr ' ' '\n' | tac); do
+            [ -z "${known[$path]:-}" ] || continue
+            known[$path]=1
+            cp "$from/$path" "$to/lib/modules/" || lab_die "cannot copy $path"
+            echo "${path##*/}" >>"$to/etc/lab-modules"
+        done
+    done
+}
+
+# lab_busybox ROOT TO: TO/bin/busybox; its applets are linked at boot by busybox --install.
+lab_busybox()
+{
+    mkdir -p "$2/bin"
+    cp "$(find "$1/bin" "$1/usr/bin" -name busybox 2>/dev/null | head -n 1)" "$2/bin/busybox" ||
+        lab_die "no busybox in $1"
+}
+
+# lab_cpio FOLDER FILE: packs FOLDER as an initramfs, owned by root.
+lab_cpio()
+{
+    (cd "$1" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0) >"$2" ||
+        lab_die "cannot make $2"
 }
 
 # lab_watch PID SERIAL: waits for the emulator, naming each stage that dom0 announces on its console by a line
