@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What every source of configuration produces: a guest and its devices, as text taken apart but not yet understood. */
+#ifndef CORE_SPEC_H
+#define CORE_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ioreqd/error.h>
+
+struct option_pair {
+    char *key, *value;
+    bool used; /* scratch for whoever looks for unknown keys */
+};
+
+/* `NAME,key=value,...`; in a value a comma is doubled. */
+struct device_spec {
+    char *text; /* as given, for messages */
+    char *name; /* the class */
+    struct option_pair *pairs;
+    unsigned count;
+};
+
+enum guest_arch { ARCH_X86, ARCH_ARM };
+enum guest_type { GUEST_UNKNOWN, GUEST_HVM, GUEST_PVH };
+enum on_exit { ON_EXIT_DEFAULT, ON_EXIT_LEAVE, ON_EXIT_DESTROY };
+
+struct guest_spec {
+    char *domain;          /* domid or name */
+    bool wait;             /* the domain need not exist yet */
+    bool beside;           /* another emulator (QEMU) serves the guest too: PCI slots from 0x1f downwards */
+    enum guest_arch arch;
+    enum guest_type type;  /* GUEST_UNKNOWN: ask xenstore */
+    enum on_exit on_exit;
+    enum { BUF_DEFAULT, BUF_OFF, BUF_LEGACY, BUF_ATOMIC } bufioreq;
+    uint64_t map_limit;    /* bytes of guest memory kept mapped; 0: the default of the platform */
+    struct device_spec *devices;
+    unsigned device_count;
+};
+
+/* Parses the text form. The spec is the caller's, to be given to device_spec_finish (also after an error). */
+int device_spec_parse(struct device_spec *spec, const char *text, struct iod_error *error);
+void device_spec_finish(struct device_spec *spec);
+int device_spec_copy(struct device_spec *to, const struct device_spec *from);
+/* The value of a key (the last one given), or NULL. */
+const char *device_spec_get(const struct device_spec *spec, const char *key);
+
+void guest_spec_init(struct guest_spec *spec);
+int guest_spec_add_device(struct guest_spec *spec, const char *text, struct iod_error *error);
+int guest_spec_copy(struct guest_spec *to, const struct guest_spec *from); /* -ENOMEM */
+void guest_spec_finish(struct guest_spec *spec);
+
+#endif
