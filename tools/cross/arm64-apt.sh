@@ -34,7 +34,7 @@ arm64_need() {
 }
 
 arm64_cache() {
-    local dir=${IOREQD_LAB_CACHE:-$HOME/.cache/ioreqd-lab}/arm64
+    local dir=${IOREQD_LAB_CACHE:-$HOME/.cache/ioreqd-lab}/cross-arm64
 
     mkdir -p "$dir"
     printf '%s\n' "$dir"

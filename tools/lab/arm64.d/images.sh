@@ -34,14 +34,15 @@ CONFIG_DEBUG=y
 END
 }
 
-# init-dom0less of 4.17 writes to a xenstore path that ends in a slash, which
-# xenstored refuses, for every guest with more than one vCPU.
+# init-dom0less of 4.17 writes each vCPU's availability to a path that ends in a
+# slash, which xenstored refuses; and it would write "offline" for all of them (it
+# takes the CPU pool's number for a mask of vCPUs), whereupon Linux unplugs them.
 arm64_build_init_dom0less()
 {
     local src=$1 out=$2 sysroot=$3 libs
 
-    sed 's#cpu/%u/availability/"#cpu/%u/availability"#' "$src/tools/helpers/init-dom0less.c" \
-        >"$src/tools/helpers/init-dom0less-fixed.c"
+    sed -e 's#cpu/%u/availability/"#cpu/%u/availability"#' -e 's/(info->cpupool & (1 << i)) ?/true ?/' \
+        "$src/tools/helpers/init-dom0less.c" >"$src/tools/helpers/init-dom0less-fixed.c"
     libs="-lxenlight -lxenguest -lxenctrl -lxenstore -lxenevtchn -lxenforeignmemory -lxentoollog"
     # shellcheck disable=SC2086 # a list
     $ARM64_TRIPLET-gcc --sysroot="$sysroot" -O2 -D__XEN_TOOLS__ -D_GNU_SOURCE -o "$out" \
@@ -53,6 +54,7 @@ arm64_build_hypervisor()
 {
     local dir=$1 src=$1/src make
 
+    lab_stage "cross-building the hypervisor from Debian's source package"
     arm64_source "$src" xen
     make=(make -C "$src/xen" "XEN_TARGET_ARCH=arm64" "CROSS_COMPILE=$ARM64_TRIPLET-" -j "$(nproc)")
     cp "$src/xen/arch/arm/configs/arm64_defconfig" "$src/xen/.config"
@@ -170,9 +172,9 @@ arm64_pack_dom0()
     cp "$parts/hypervisor/init-dom0less" "$dest/bin/init-dom0less" || return 1
     cp "$root"/sbin/{e2fsck,mke2fs,debugfs,dumpe2fs} "$dest/bin/" || return 1
     ln -s mke2fs "$dest/bin/mkfs.ext4"
-    # Not in any NEEDED: the loader opens it when a thread is cancelled.
-    cp "$root/lib/$ARM64_TRIPLET/libgcc_s.so.1" "$dest/lib/$ARM64_TRIPLET/" 2>/dev/null ||
-        { mkdir -p "$dest/lib/$ARM64_TRIPLET" && cp "$root/lib/$ARM64_TRIPLET/libgcc_s.so.1" "$dest/lib/$ARM64_TRIPLET/"; }
+    mkdir -p "$dest/lib/$ARM64_TRIPLET"
+    # Not in any NEEDED: libc opens it when a thread is cancelled.
+    cp "$root/lib/$ARM64_TRIPLET/libgcc_s.so.1" "$dest/lib/$ARM64_TRIPLET/" || return 1
     # ioreqd's and the conformance program's own libraries.
     cp -L "$root"/usr/lib/$ARM64_TRIPLET/{libevent*-2.1.so.7,liburing.so.2} "$dest/lib/$ARM64_TRIPLET/" || return 1
     for tool in devicemodel evtchn foreignmemory gnttab store toolcore; do
@@ -212,8 +214,7 @@ arm64_build_images()
     arm64_pack_domu "$parts/packages" "$img" || return 1
 }
 
-# arm64_images: sets LAB_IMG; builds what is missing. The hypervisor compiles
-# while packages are unpacked.
+# arm64_images: sets LAB_IMG; builds what is missing.
 arm64_images()
 {
     local hv_key packages_key key
@@ -226,9 +227,7 @@ arm64_images()
         lab_stage "building the arm64 lab's images (once; cache: $LAB_CACHE)"
         ARM64_CACHE_HELD=1 "$LAB_HERE/../cross/arm64" >/dev/null || lab_die "no sysroot"
         arm64_part packages "$packages_key" arm64_unpack_packages
-        lab_stage "cross-building the hypervisor from Debian's source package"
         arm64_part hypervisor "$hv_key" arm64_build_hypervisor
-        lab_stage "packing dom0's and the guests' initramfs"
     fi
     lab_image "$key" arm64_build_images
     arm64_unlock
