@@ -24,6 +24,9 @@ void options_destroy(struct iod_options *options);
 int options_check_unused(const struct device_spec *spec, const char *what, const struct iod_option *const *schemas,
                          unsigned count, struct iod_error *error);
 
+/* Is the table sound: names, choices, defaults, no name of the core's? A module's is checked once. */
+int options_check_schema(const struct iod_option *schema, const char *what, struct iod_error *error);
+
 /* One line an option: name=type, default, bounds, help. For --help device=NAME. `prefix` stands before each name. */
 void options_help(FILE *to, const struct iod_option *schema, const char *prefix);
 

@@ -9,7 +9,7 @@
 struct iod_writer {
     uint8_t *bytes;
     size_t length, room;
-    int error; /* 0 or -ENOMEM, sticky */
+    int error; /* 0, -ENOMEM or -EINVAL (a name or width that can't be stored), sticky */
 };
 
 /* A view of someone's bytes; nothing is copied or freed. */
@@ -24,8 +24,9 @@ void writer_finish(struct iod_writer *writer); /* frees the bytes */
 size_t writer_begin(struct iod_writer *writer, const char *name);
 void writer_end(struct iod_writer *writer, size_t mark);
 
-/* Checks that the whole is well formed (bounded, no duplicate names). -EINVAL with *error filled. */
+/* Checks that the whole is well formed (bounded, no duplicate names). -EINVAL with *error filled; the reader is empty then. */
 int reader_init(struct iod_reader *reader, const void *bytes, size_t length, struct iod_error *error);
+/* The list under `name`, checked likewise. -ENOENT: not there; *nested is empty then. */
 int reader_nested(const struct iod_reader *reader, const char *name, struct iod_reader *nested, struct iod_error *error);
 
 /* All fields of a table, from and to regs. load: unknown names are skipped, missing ones keep what regs hold; a wrong
