@@ -13,8 +13,8 @@ x86_roots=(xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-ut
     libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxenstore4 libxencall1)
 # Libraries are taken from dependencies; these are not libraries that any program here links.
 x86_not='^lib(perl|python|pam-modules)'
-x86_dom0_modules=(xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs 9p 9pnet_virtio virtio_pci loop ext4)
-x86_guest_modules=(virtio_pci virtio_blk virtio_mmio virtio_console virtio-rng ext4 nvme)
+x86_dom0_modules=(xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs 9p 9pnet_virtio virtio_pci loop crc32c_generic ext4)
+x86_guest_modules=(virtio_pci virtio_blk virtio_mmio virtio_console virtio-rng crc32c_generic ext4 nvme)
 
 x86_images()
 {
@@ -25,7 +25,7 @@ x86_images()
     # shellcheck disable=SC2086 # a list of names
     x86_versions=$(lab_versions "$kernel" $packages) || exit 2
     x86_kernel_version=${kernel#linux-image-}
-    lab_image "$(lab_key "$here/x86-images.sh" "$here/x86-guest-init" <<<"$x86_versions")" x86_build_images
+    lab_image "$(lab_key "$here/x86-images.sh" "$here/x86-guest-init" "$here/x86-loader.S" <<<"$x86_versions")" x86_build_images
 }
 
 x86_build_images()
@@ -54,6 +54,17 @@ x86_unpack_kernel()
     # The payload's last four bytes are its unpacked size, not part of the xz stream.
     tail -c "+$(((sects + 1) * 512 + offset + 1))" "$1" | head -c $((length - 4)) | xz -dc --single-stream >"$2" ||
         lab_die "the kernel in $1 is not packed by xz"
+}
+
+# x86_hvm_loader BZIMAGE OUT: the real-mode part of the stock kernel with our loader (x86-loader.S) behind it.
+x86_hvm_loader()
+{
+    local sects
+    sects=$(od -An -tu1 -j $((0x1f1)) -N 1 "$1")
+    as --64 -o "$LAB_TMP/loader.o" "$here/x86-loader.S" &&
+        ld -Ttext=0x100000 --oformat binary -o "$LAB_TMP/loader.bin" "$LAB_TMP/loader.o" &&
+        { head -c $(((sects + 1) * 512)) "$1"; cat "$LAB_TMP/loader.bin"; } >"$2" ||
+        lab_die "cannot build x86-loader.S"
 }
 
 x86_build_guest()
@@ -94,6 +105,7 @@ x86_build_dom0()
     cp -R "$root"/etc/xen/* "$dom0/etc/xen/"
     cp "$root/usr/libexec/xen-qemu-system-i386" "$dom0/usr/libexec/"
     cp "$root"/usr/share/qemu/{linuxboot_dma,linuxboot,kvmvapic}.bin "$dom0/usr/share/qemu/"
+    cp -R "$root/usr/share/qemu/keymaps" "$dom0/usr/share/qemu/"
     cp "$root"/usr/share/seabios/{bios-256k,vgabios-stdvga}.bin "$dom0/usr/share/seabios/"
     cp "$root"/usr/bin/xenstore* "$dom0/usr/bin/"
     cp "$root"/sbin/{mke2fs,e2fsck,debugfs,dumpe2fs} "$dom0/sbin/"
@@ -107,6 +119,7 @@ x86_build_dom0()
     lab_install_modules "$root" "$dom0" "$x86_kernel_version" "${x86_dom0_modules[@]}"
     ln "$to/vmlinux" "$dom0/guest/vmlinux" 2>/dev/null || cp "$to/vmlinux" "$dom0/guest/vmlinux"
     cp "$root/boot/vmlinuz-$x86_kernel_version" "$dom0/guest/vmlinuz"
+    x86_hvm_loader "$dom0/guest/vmlinuz" "$dom0/guest/hvm-loader"
     lab_cpio "$LAB_TMP/guest" "$dom0/guest/initrd.cpio"
     lab_cpio "$dom0" "$to/dom0.cpio"
 }
