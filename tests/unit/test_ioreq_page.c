@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* src/xen/ioreq_page.c against memory that this test fills as Xen does. */
-#include <check.h>
 #include <pthread.h>
 #include <sched.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "xen/ioreq_page.h"
+
+#include "unit.h"
 
 static _Alignas(4096) struct ioreq slots[PAGES_SLOTS];
 static _Alignas(4096) struct buffered_iopage ring;
@@ -330,7 +329,6 @@ int main(void)
 {
     Suite *suite = suite_create("ioreq_page");
     TCase *tc = tcase_create("ioreq_page");
-    SRunner *runner = srunner_create(suite);
 
     tcase_add_checked_fixture(tc, setup, NULL);
     tcase_add_test(tc, slot_is_taken_once_and_answered);
@@ -348,8 +346,5 @@ int main(void)
     tcase_add_test(tc, ring_read_is_malformed);
     tcase_add_loop_test(tc, ring_broken_pointers_end, 0, 6);
     suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run(suite);
 }

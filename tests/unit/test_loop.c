@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* src/loop through core/loop.h: order inside a batch, fairness, removal inside callbacks, signals. */
-#include <check.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +11,8 @@
 
 #include "core/loop.h"
 #include "loop/event_loop.h"
+
+#include "unit.h"
 
 #define MS 1000000u
 
@@ -429,7 +428,6 @@ int main(void)
 {
     Suite *suite = suite_create("loop");
     TCase *tc = tcase_create("loop");
-    SRunner *runner = srunner_create(suite);
 
     event_enable_debug_mode(); /* libevent's own check of how we use its events */
     tcase_add_checked_fixture(tc, setup, teardown);
@@ -448,8 +446,5 @@ int main(void)
     tcase_add_test(tc, stop_before_run_ends_it_at_once);
     tcase_add_test(tc, signals_arrive_on_the_loop);
     suite_add_tcase(suite, tc);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return unit_run(suite);
 }
