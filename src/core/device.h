@@ -67,7 +67,10 @@ int device_part_add(struct iod_device *device, struct device_part *part, const s
 struct device_backend;
 struct device_backend_ops {
     int (*open)(struct device_backend *backend, struct iod_error *error);  /* 0, -errno, 1: later by device_backend_done */
+    /* Optional; may finish later by device_backend_done. */
     enum iod_when (*quiesce)(struct device_backend *backend, enum iod_drain drain);
+    /* Optional: give up, soon, what has not begun. The class is being quiesced with IOD_CANCEL and waits for its requests. */
+    void (*cancel)(struct device_backend *backend);
     void (*destroy)(struct device_backend *backend); /* required: closes and frees */
 };
 struct device_backend {
@@ -88,6 +91,7 @@ const char *device_spec_take(struct iod_device *device, const char *key);
 const struct device_keys *device_keys(const struct iod_device *device);
 struct guest *device_guest(const struct iod_device *device);
 enum device_state device_state(const struct iod_device *device);
+uint64_t region_length(const struct iod_region *region); /* bytes, as given to iod_region_add */
 
 /*
  * A stop: counted. `stopped(self)` is called once nothing is in flight any more, always later or before device_stop
