@@ -85,6 +85,7 @@ arm64_unpack_packages()
     arm64_unpack "$dir" "${arm64_packages[@]}" "$kernel"
     rm -rf "$dir/usr/share"
     mv "$dir"/boot/vmlinuz-* "$dir/Image" || return 1
+    rm -rf "$dir"/lib/modules/*/kernel/{sound,drivers/{gpu,media,net,iio,infiniband,staging,usb,hid,input}}
     ls "$dir/lib/modules" >"$dir/release" || return 1
     PATH=$PATH:/usr/sbin:/sbin depmod -b "$dir" "$(cat "$dir/release")" || return 1
 }
@@ -225,6 +226,7 @@ arm64_images()
     key=$(lab_key "$LAB_HERE/arm64" "$LAB_HERE"/arm64.d/{images.sh,dom0-init,domu-init,domu} <<<"$hv_key $packages_key")
     if [ ! -e "$LAB_CACHE/$key/complete" ]; then
         lab_stage "building the arm64 lab's images (once; cache: $LAB_CACHE)"
+        arm64_apt_update
         ARM64_CACHE_HELD=1 "$LAB_HERE/../cross/arm64" >/dev/null || lab_die "no sysroot"
         arm64_part packages "$packages_key" arm64_unpack_packages
         arm64_part hypervisor "$hv_key" arm64_build_hypervisor
