@@ -109,4 +109,9 @@ void device_resume(struct iod_device *device);
 /* While stopped: zeroes regs and calls class->reset. parts: the parts' regs and reset too (not for a virtio reset). */
 void device_reset(struct iod_device *device, bool parts);
 
+/* ---- saved form (device_state.c); while stopped. -EBUSY, -ENOMEM, or what the class said ---- */
+int device_save(const struct iod_device *device, struct iod_writer *writer);
+/* The input is hostile. After an error the device must be reset or destroyed. */
+int device_load(struct iod_device *device, struct iod_reader *reader, struct iod_error *error);
+
 #endif

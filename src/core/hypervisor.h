@@ -89,6 +89,7 @@ struct hypervisor_ops {
 
 struct hypervisor {
     const struct hypervisor_ops *ops;
+    bool maps_cost_frames; /* each mapped page of a guest costs a frame of our domain's memory (Arm, PVH) */
 };
 
 #define HV_PAGE_SHIFT 12

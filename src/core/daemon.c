@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "core/daemon.h"
+
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ioreqd/loop.h>
+
+#include "core/inside.h"
+
+#define HEALTH_INTERVAL_NS UINT64_C(1000000000)
+#define HEALTH_BATCH 64u /* guests looked at per interval */
+#define EVENT_ROUNDS 4   /* full batches of ports taken before the loop looks elsewhere */
+
+struct service {
+    struct list link;
+    const struct service_class *class;
+    void *object;
+    unsigned uses;
+};
+
+struct loop *daemon_loop(const struct daemon *daemon)
+{
+    return daemon->loop;
+}
+
+struct hypervisor *daemon_hypervisor(const struct daemon *daemon)
+{
+    return daemon->hv;
+}
+
+struct modules *daemon_modules(const struct daemon *daemon)
+{
+    return daemon->config.modules;
+}
+
+unsigned daemon_guests(const struct daemon *daemon)
+{
+    return daemon->guest_count;
+}
+
+/* ---- events ---- */
+
+static void events_ready(void *self, unsigned events)
+{
+    struct daemon *daemon = self;
+    uint32_t ports[EVENT_BATCH];
+    (void)events;
+    for (unsigned round = 0; round < EVENT_ROUNDS; round++) {
+        int count = daemon->hv->ops->event_take(daemon->hv, ports, EVENT_BATCH);
+        if (count <= 0) {
+            break;
+        }
+        for (int i = 0; i < count; i++) {
+            dispatch_event(daemon, ports[i]);
+        }
+        dispatch_run(daemon);
+        daemon->hv->ops->event_unmask(daemon->hv, ports, (unsigned)count);
+        dispatch_flush(daemon);
+        if ((unsigned)count < EVENT_BATCH) {
+            break;
+        }
+    }
+}
+
+static void run(void *self)
+{
+    struct daemon *daemon = self;
+    dispatch_run(daemon);
+    dispatch_flush(daemon);
+}
+
+/* ---- domains that die ---- */
+
+static void check_all(struct daemon *daemon)
+{
+    struct guest *guest;
+    list_for_each(guest, &daemon->guests, struct guest, link) {
+        if (guest->state == GUEST_RUNNING) {
+            guest_check_alive(guest);
+        }
+    }
+}
+
+/* Without xenstore a domain's death shows only when we ask; with it this is the safety net. */
+static void health(void *self)
+{
+    struct daemon *daemon = self;
+    struct guest *guest;
+    unsigned count = daemon->guest_count < HEALTH_BATCH ? daemon->guest_count : HEALTH_BATCH;
+    while (count-- && (guest = list_first(&daemon->guests, struct guest, link))) {
+        list_remove(&guest->link); /* to the end: round robin */
+        list_add_tail(&daemon->guests, &guest->link);
+        if (guest->state == GUEST_RUNNING) {
+            guest_check_alive(guest);
+        }
+    }
+    daemon->loop->ops->timer_set(daemon->health, daemon->loop->ops->now_ns(daemon->loop) + HEALTH_INTERVAL_NS);
+}
+
+static void store_domains(void *self, const struct store_domain *domains, unsigned count)
+{
+    struct daemon *daemon = self;
+    struct guest *guest;
+    daemon->store_lost = false;
+    list_for_each(guest, &daemon->guests, struct guest, link) {
+        guest_domains(guest, domains, count);
+    }
+    check_all(daemon);
+}
+
+static void store_lost(void *self, const char *why)
+{
+    struct daemon *daemon = self;
+    struct guest *guest;
+    if (!daemon->store_lost) {
+        daemon_log(daemon, IOD_LOG_WARNING, "xenstore", "%s", why);
+    }
+    daemon->store_lost = true;
+    list_for_each(guest, &daemon->guests, struct guest, link) {
+        if (guest->state == GUEST_WAITING && guest->have_domid && !guest->spec.wait) {
+            guest_await(guest);
+        }
+    }
+}
+
+static const struct store_events store_events = {.domains = store_domains, .lost = store_lost};
+
+/* ---- making ---- */
+
+static int start_watching(struct daemon *daemon, struct iod_error *error)
+{
+    struct loop *loop = daemon->loop;
+    daemon->run_task = loop->ops->task_add(loop, run, daemon);
+    daemon->health = loop->ops->timer_add(loop, health, daemon);
+    daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE, events_ready, daemon);
+    if (!daemon->run_task || !daemon->health || !daemon->event_watch) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    loop->ops->timer_set(daemon->health, loop->ops->now_ns(loop) + HEALTH_INTERVAL_NS);
+    if (daemon->config.store && daemon->config.store->ops->watch(daemon->config.store, &store_events, daemon)) {
+        return iod_fail(error, EIO, "can't ask the xenstore helper");
+    }
+    return 0;
+}
+
+struct daemon *daemon_create(const struct daemon_config *config, struct iod_error *error)
+{
+    struct daemon *daemon = calloc(1, sizeof(*daemon));
+    if (!daemon) {
+        iod_fail(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    daemon->config = *config;
+    daemon->loop = config->loop;
+    daemon->hv = config->hypervisor;
+    list_init(&daemon->guests);
+    list_init(&daemon->run_queue);
+    list_init(&daemon->services);
+    for (unsigned i = 0; i < 3; i++) {
+        list_init(&daemon->mapping_pool[i]);
+    }
+    if (start_watching(daemon, error)) {
+        daemon_destroy(daemon);
+        return NULL;
+    }
+    return daemon;
+}
+
+void daemon_destroy(struct daemon *daemon)
+{
+    if (!daemon) {
+        return;
+    }
+    const struct loop_ops *ops = daemon->loop->ops;
+    ops->watch_remove(daemon->event_watch);
+    ops->timer_remove(daemon->health);
+    ops->task_remove(daemon->run_task);
+    ops->task_remove(daemon->stopped_task);
+    mapping_pools_destroy(daemon);
+    free(daemon->ports);
+    free(daemon);
+}
+
+/* ---- guests ---- */
+
+int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
+{
+    int result = guest_check_spec(daemon, spec, error);
+    if (result) {
+        return result;
+    }
+    struct guest *guest = guest_create(daemon, spec, error);
+    if (!guest) {
+        return -error->code;
+    }
+    list_add_tail(&daemon->guests, &guest->link);
+    daemon->guest_count++;
+    guest_await(guest);
+    return 0;
+}
+
+static void tell_stopped(void *self)
+{
+    struct daemon *daemon = self;
+    daemon->stopped(daemon->stopped_self);
+}
+
+void daemon_guest_ended(struct daemon *daemon)
+{
+    daemon->guest_count--;
+    if (daemon->stopping && !daemon->guest_count) {
+        daemon->loop->ops->task_again(daemon->stopped_task);
+    }
+}
+
+void daemon_stop(struct daemon *daemon, void (*stopped)(void *self), void *self)
+{
+    struct guest *guest;
+    if (daemon->stopping) {
+        return;
+    }
+    daemon->stopping = true;
+    daemon->stopped = stopped;
+    daemon->stopped_self = self;
+    daemon->stopped_task = daemon->loop->ops->task_add(daemon->loop, tell_stopped, daemon);
+    if (!daemon->stopped_task) {
+        stopped(self);
+        return;
+    }
+    if (!daemon->guest_count) {
+        daemon->loop->ops->task_again(daemon->stopped_task);
+    }
+    list_for_each(guest, &daemon->guests, struct guest, link) {
+        guest_stop(guest);
+    }
+}
+
+/* ---- services ---- */
+
+void *daemon_service_get(struct daemon *daemon, const struct service_class *class, struct iod_error *error)
+{
+    struct service *service;
+    list_for_each(service, &daemon->services, struct service, link) {
+        if (service->class == class) {
+            service->uses++;
+            return service->object;
+        }
+    }
+    service = calloc(1, sizeof(*service));
+    if (!service) {
+        iod_fail(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    service->object = class->create(daemon, error);
+    if (!service->object) {
+        free(service);
+        return NULL;
+    }
+    service->class = class;
+    service->uses = 1;
+    list_add_tail(&daemon->services, &service->link);
+    return service->object;
+}
+
+void daemon_service_put(struct daemon *daemon, const struct service_class *class)
+{
+    struct service *service;
+    list_for_each(service, &daemon->services, struct service, link) {
+        if (service->class == class && --service->uses == 0) {
+            class->destroy(service->object);
+            list_remove(&service->link);
+            free(service);
+        }
+    }
+}

@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A device's life, all of it: create -> open -> [load] -> start -> quiesce -> save | reset | start | destroy.
+ * Stops are counted: SIGTERM, a reset and an unplug may ask at the same time, each is told when all is quiet, and the
+ * device starts again when the last of them has resumed it.
+ */
+#include "core/device.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/inside.h"
+#include "core/irq.h"
+#include "core/options.h"
+#include "core/timer.h"
+
+/* ---- what the rooms see ---- */
+
+void *iod_self(const struct iod_device *device)
+{
+    return device->self;
+}
+
+void *iod_regs(const struct iod_device *device)
+{
+    return device->regs;
+}
+
+const struct iod_options *iod_device_options(const struct iod_device *device)
+{
+    return device->options;
+}
+
+const char *iod_device_id(const struct iod_device *device)
+{
+    return device->id;
+}
+
+const struct device_keys *device_keys(const struct iod_device *device)
+{
+    return &device->keys;
+}
+
+struct guest *device_guest(const struct iod_device *device)
+{
+    return device->guest;
+}
+
+enum device_state device_state(const struct iod_device *device)
+{
+    return device->state;
+}
+
+bool device_answers(const struct iod_device *device)
+{
+    return device->state == DEVICE_RUNNING && !device->busy;
+}
+
+int device_part_add(struct iod_device *device, struct device_part *part, const struct device_part_ops *ops)
+{
+    part->ops = ops;
+    part->device = device;
+    part->regs = NULL;
+    if (ops->regs_size) {
+        part->regs = calloc(1, ops->regs_size);
+        if (!part->regs) {
+            return -ENOMEM;
+        }
+    }
+    list_add_tail(&device->parts, &part->link);
+    return 0;
+}
+
+static void add_schema(struct iod_device *device, const struct iod_option *schema)
+{
+    if (schema && device->schema_count < sizeof(device->schemas) / sizeof(device->schemas[0])) {
+        device->schemas[device->schema_count++] = schema;
+    }
+}
+
+void device_backend_add(struct iod_device *device, struct device_backend *backend, const struct device_backend_ops *ops,
+                        const struct iod_option *schema, const char *prefix)
+{
+    (void)prefix;
+    backend->ops = ops;
+    backend->device = device;
+    list_add_tail(&device->backends, &backend->link);
+    add_schema(device, schema);
+}
+
+struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema, const char *what,
+                                           const char *prefix, struct iod_error *error)
+{
+    return options_parse(schema, what, &device->spec, prefix, true, error);
+}
+
+const char *device_spec_take(struct iod_device *device, const char *key)
+{
+    const char *value = NULL;
+    for (unsigned i = 0; i < device->spec.count; i++) {
+        if (!strcmp(device->spec.pairs[i].key, key)) {
+            device->spec.pairs[i].used = true;
+            value = device->spec.pairs[i].value;
+        }
+    }
+    return value;
+}
+
+/* ---- create ---- */
+
+static int parse_slot(struct iod_device *device, const char *text, struct iod_error *error)
+{
+    char *end;
+    unsigned long slot = strtoul(text, &end, 16), function = 0;
+    if (end != text && *end == '.') {
+        char *after;
+        function = strtoul(end + 1, &after, 16);
+        end = after == end + 1 ? (char *)(uintptr_t)text : after;
+    }
+    if (end == text || *end || slot > 31 || function > 7) {
+        return iod_fail(error, EINVAL, "%s: addr=%s: expected SLOT[.FN] in hexadecimal, slot 0 to 1f, function 0 to 7",
+                        device->class->name, text);
+    }
+    device->keys.has_slot = true;
+    device->keys.slot = (unsigned)slot;
+    device->keys.function = (unsigned)function;
+    return 0;
+}
+
+static int parse_number_key(struct iod_device *device, const char *key, const char *text, uint64_t max, uint64_t *value,
+                            struct iod_error *error)
+{
+    int result = option_parse_number(text, value);
+    if (result || *value > max) {
+        return iod_fail(error, EINVAL, "%s: %s=%s: expected a number from 0 to 0x%llx", device->class->name, key, text,
+                        (unsigned long long)max);
+    }
+    return 0;
+}
+
+/* The keys that are the core's: id, bus, addr, base, irq. */
+static int parse_keys(struct iod_device *device, unsigned index, struct iod_error *error)
+{
+    struct device_keys *keys = &device->keys;
+    const char *text;
+    uint64_t number;
+    char name[96];
+    snprintf(name, sizeof(name), "%.60s%u", device->class->name, index);
+    text = device_spec_take(device, "id");
+    device->id = strdup(text ? text : name);
+    if (!device->id) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    if ((text = device_spec_take(device, "bus"))) {
+        snprintf(device->bus_name, sizeof(device->bus_name), "%s", text);
+        keys->bus = device->bus_name;
+    }
+    if ((text = device_spec_take(device, "addr")) && parse_slot(device, text, error)) {
+        return -EINVAL;
+    }
+    if ((text = device_spec_take(device, "base"))) {
+        if (parse_number_key(device, "base", text, UINT64_MAX, &number, error)) {
+            return -EINVAL;
+        }
+        keys->has_base = true;
+        keys->base = number;
+    }
+    if ((text = device_spec_take(device, "irq"))) {
+        number = 0;
+        if (strcmp(text, "none") && parse_number_key(device, "irq", text, 8191, &number, error)) {
+            return -EINVAL;
+        }
+        keys->has_irq = true;
+        keys->irq = strcmp(text, "none") ? (int)number : -1;
+    }
+    return 0;
+}
+
+static struct iod_device *device_alloc(struct guest *guest, const struct iod_device_class *class,
+                                       const struct device_spec *spec)
+{
+    struct iod_device *device = calloc(1, sizeof(*device));
+    if (!device) {
+        return NULL;
+    }
+    device->guest = guest;
+    device->class = class;
+    struct list *lists[] = {&device->regions, &device->irqs,     &device->timers,  &device->watches, &device->tasks,
+                            &device->windows, &device->parts,    &device->backends, &device->waiters, &device->stops,
+                            &device->link};
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        list_init(lists[i]);
+    }
+    device->self = calloc(1, class->self_size ? class->self_size : 1);
+    device->regs = calloc(1, class->regs_size ? class->regs_size : 1);
+    if (!device->self || !device->regs || device_spec_copy(&device->spec, spec)) {
+        device_destroy(device);
+        return NULL;
+    }
+    return device;
+}
+
+static bool id_taken(const struct guest *guest, const char *id)
+{
+    struct iod_device *other;
+    list_for_each(other, &guest->devices, struct iod_device, link) {
+        if (!strcmp(other->id, id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index, struct iod_error *error)
+{
+    const struct iod_device_class *class = modules_device(guest->daemon->config.modules, spec->name, error);
+    if (!class) {
+        return NULL;
+    }
+    struct iod_device *device = device_alloc(guest, class, spec);
+    if (!device) {
+        iod_fail(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    if (parse_keys(device, index, error)) {
+        goto fail;
+    }
+    if (id_taken(guest, device->id)) {
+        iod_fail(error, EEXIST, "%s: id=%s: another device of the guest has this id", class->name, device->id);
+        goto fail;
+    }
+    device->options = options_parse(class->options, class->name, &device->spec, "", false, error);
+    if (!device->options) {
+        goto fail;
+    }
+    add_schema(device, class->options);
+    list_add_tail(&guest->devices, &device->link);
+    if (class->create(device, error) ||
+        options_check_unused(&device->spec, class->name, device->schemas, device->schema_count, error)) {
+        goto fail;
+    }
+    if (TABLE_HAS(class, reset)) {
+        class->reset(device);
+    }
+    return device;
+fail:
+    device_destroy(device);
+    return NULL;
+}
+
+/* ---- open ---- */
+
+static void opened(struct iod_device *device, int error, const char *why)
+{
+    device->life = LIFE_IDLE;
+    device->state = error ? DEVICE_BROKEN : DEVICE_STOPPED;
+    device->opened(device->opened_self, device, error, why);
+}
+
+static void open_step(struct iod_device *device);
+
+static void open_result(struct iod_device *device, int result, const struct iod_error *error)
+{
+    if (result < 0) {
+        opened(device, result, error->text);
+    } else if (result == 0) {
+        open_step(device);
+    }
+}
+
+/* Backends one after the other, then the class. */
+static void open_step(struct iod_device *device)
+{
+    struct iod_error error = {0};
+    struct list *next = device->backend_at ? device->backend_at->link.next : device->backends.next;
+    if (device->life == LIFE_OPEN_BACKENDS && next != &device->backends) {
+        device->backend_at = list_entry(next, struct device_backend, link);
+        int result = device->backend_at->ops->open ? device->backend_at->ops->open(device->backend_at, &error) : 0;
+        open_result(device, result, &error);
+        return;
+    }
+    if (device->life == LIFE_OPEN_BACKENDS) {
+        device->backend_at = NULL;
+        device->life = LIFE_OPEN_CLASS;
+        int result = TABLE_HAS(device->class, open) ? device->class->open(device, &error) : 0;
+        open_result(device, result, &error);
+        return;
+    }
+    opened(device, 0, NULL);
+}
+
+void device_open(struct iod_device *device, void (*opened_)(void *self, struct iod_device *, int, const char *), void *self)
+{
+    device->opened = opened_;
+    device->opened_self = self;
+    device->state = DEVICE_OPENING;
+    device->life = LIFE_OPEN_BACKENDS;
+    device->backend_at = NULL;
+    open_step(device);
+}
+
+/* ---- start and stop ---- */
+
+void device_start(struct iod_device *device)
+{
+    struct device_part *part;
+    if (device->state != DEVICE_STOPPED || device->stopped || device->broken) {
+        return;
+    }
+    device->state = DEVICE_RUNNING;
+    list_for_each(part, &device->parts, struct device_part, link) {
+        if (part->ops->start) {
+            part->ops->start(part);
+        }
+    }
+    if (TABLE_HAS(device->class, start)) {
+        device->class->start(device);
+    }
+    dispatch_wake_waiters(device);
+}
+
+/* Quiet: tell everyone who asked. A callback may resume or stop the device again. */
+static void answer_stops(struct iod_device *device)
+{
+    struct device_stop *stop;
+    while (device->state != DEVICE_RUNNING && device->life == LIFE_IDLE &&
+           (stop = list_first(&device->stops, struct device_stop, link))) {
+        list_remove(&stop->link);
+        device->stopped++;
+        stop->stopped(stop->self);
+    }
+}
+
+static void stopped(struct iod_device *device)
+{
+    struct device_part *part;
+    device->life = LIFE_IDLE;
+    list_for_each(part, &device->parts, struct device_part, link) {
+        if (part->ops->stopped) {
+            part->ops->stopped(part);
+        }
+    }
+    windows_release(device);
+    device->state = device->broken ? DEVICE_BROKEN : DEVICE_STOPPED;
+    if (device->mappings) {
+        iod_log(device, IOD_LOG_ERROR, "said that it is quiet with %u mappings in its hands", device->mappings);
+    }
+    if (device->broken) {
+        dispatch_wake_waiters(device); /* they read all ones */
+    }
+    answer_stops(device);
+}
+
+static void quiesce_step(struct iod_device *device)
+{
+    for (;;) {
+        struct list *next = device->backend_at ? device->backend_at->link.next : device->backends.next;
+        if (next == &device->backends) {
+            stopped(device);
+            return;
+        }
+        device->backend_at = list_entry(next, struct device_backend, link);
+        if (device->backend_at->ops->quiesce &&
+            device->backend_at->ops->quiesce(device->backend_at, device->drain) == IOD_LATER) {
+            return;
+        }
+    }
+}
+
+static void quiesce_backends(struct iod_device *device)
+{
+    device->life = LIFE_QUIESCE_BACKENDS;
+    device->backend_at = NULL;
+    quiesce_step(device);
+}
+
+static void cancel_backends(struct iod_device *device)
+{
+    struct device_backend *backend;
+    list_for_each(backend, &device->backends, struct device_backend, link) {
+        if (backend->ops->cancel) {
+            backend->ops->cancel(backend);
+        }
+    }
+}
+
+void device_cancel(struct iod_device *device)
+{
+    if (device->state == DEVICE_STOPPING && device->drain == IOD_FINISH) {
+        device->drain = IOD_CANCEL;
+        cancel_backends(device);
+    }
+}
+
+static void quiesce(struct iod_device *device, enum iod_drain drain)
+{
+    struct device_part *part;
+    device->state = DEVICE_STOPPING;
+    device->drain = drain;
+    device->life = LIFE_QUIESCE_CLASS;
+    list_for_each(part, &device->parts, struct device_part, link) {
+        if (part->ops->stop) {
+            part->ops->stop(part);
+        }
+    }
+    if (TABLE_HAS(device->class, quiesce) && device->class->quiesce(device, drain) == IOD_LATER) {
+        /*
+         * The class waits for requests that a backend holds: a cancel must reach the backend now, not after the
+         * class, or nothing would ever be called back.
+         */
+        if (drain == IOD_CANCEL) {
+            cancel_backends(device);
+        }
+        return;
+    }
+    quiesce_backends(device);
+}
+
+void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain, void (*stopped_)(void *self),
+                 void *self)
+{
+    stop->drain = drain;
+    stop->stopped = stopped_;
+    stop->self = self;
+    list_init(&stop->link);
+    list_add_tail(&device->stops, &stop->link);
+    switch (device->state) {
+    case DEVICE_RUNNING:
+        quiesce(device, drain);
+        break;
+    case DEVICE_STOPPING:
+        if (drain == IOD_CANCEL) {
+            device_cancel(device);
+        }
+        break;
+    default:
+        answer_stops(device);
+        break;
+    }
+}
+
+void device_resume(struct iod_device *device)
+{
+    if (device->stopped) {
+        device->stopped--;
+    }
+    if (!device->stopped && list_empty(&device->stops) && device->guest->state == GUEST_RUNNING) {
+        device_start(device);
+    }
+}
+
+void device_reset(struct iod_device *device, bool parts)
+{
+    memset(device->regs, 0, device->class->regs_size);
+    if (TABLE_HAS(device->class, reset)) {
+        device->class->reset(device);
+    }
+    struct device_part *part;
+    list_for_each(part, &device->parts, struct device_part, link) {
+        if (parts) {
+            if (part->regs) {
+                memset(part->regs, 0, part->ops->regs_size);
+            }
+            if (part->ops->reset) {
+                part->ops->reset(part);
+            }
+        }
+    }
+}
+
+/* ---- answers that came later ---- */
+
+void iod_device_done(struct iod_device *device, int error)
+{
+    struct iod_error text = {0};
+    if (device->life == LIFE_OPEN_CLASS) {
+        if (error) {
+            iod_fail(&text, -error, "%s: can't open: %s", device->id, strerror(-error));
+        }
+        opened(device, error, text.text);
+    } else if (device->life == LIFE_QUIESCE_CLASS) {
+        quiesce_backends(device);
+    }
+}
+
+void device_backend_done(struct device_backend *backend, int error)
+{
+    struct iod_device *device = backend->device;
+    struct iod_error text = {0};
+    if (device->backend_at != backend) {
+        return;
+    }
+    if (device->life == LIFE_OPEN_BACKENDS) {
+        if (error) {
+            iod_fail(&text, -error, "%s: can't open its backend: %s", device->id, strerror(-error));
+        }
+        open_result(device, error, &text);
+    } else if (device->life == LIFE_QUIESCE_BACKENDS) {
+        quiesce_step(device);
+    }
+}
+
+static void broken_stopped(void *self)
+{
+    free(self); /* the stop is never resumed: the device stays quiet */
+}
+
+void iod_device_broken(struct iod_device *device, const char *why, ...)
+{
+    va_list arguments;
+    if (device->broken) {
+        return;
+    }
+    va_start(arguments, why);
+    vsnprintf(device->why, sizeof(device->why), why, arguments);
+    va_end(arguments);
+    device->broken = true;
+    iod_log(device, IOD_LOG_ERROR, "stopped: %s", device->why);
+    struct device_stop *stop = calloc(1, sizeof(*stop));
+    if (stop) {
+        device_stop(device, stop, IOD_CANCEL, broken_stopped, stop);
+    }
+}
+
+/* ---- destroy ---- */
+
+/* On Arm an access that nobody claims kills the guest: the range stays, and reads 0. */
+static void remove_regions(struct iod_device *device)
+{
+    struct iod_region *region;
+    struct guest *guest = device->guest;
+    bool keep = guest_is_arm(guest) && guest->state == GUEST_RUNNING && !guest->dead;
+    list_for_each(region, &device->regions, struct iod_region, link) {
+        struct address_space *space = &guest->spaces[region->space];
+        if (keep && !list_empty(&region->placement.link) &&
+            address_space_add_hole(space, region->placement.start, region->placement.end)) {
+            guest_log(guest, IOD_LOG_ERROR, "out of memory: the range of %s is claimed no more", device->id);
+        }
+        address_space_remove(space, &region->placement);
+        list_remove(&region->link);
+        free(region);
+    }
+}
+
+void device_destroy(struct iod_device *device)
+{
+    if (!device) {
+        return;
+    }
+    if (device->options && device->class->create && TABLE_HAS(device->class, destroy)) {
+        device->class->destroy(device);
+    }
+    dispatch_forget_device(device);
+    while (!list_empty(&device->parts)) {
+        struct device_part *part = list_entry(device->parts.prev, struct device_part, link);
+        void *regs = part->regs;
+        list_remove(&part->link);
+        part->ops->destroy(part);
+        free(regs);
+    }
+    while (!list_empty(&device->backends)) {
+        struct device_backend *backend = list_entry(device->backends.prev, struct device_backend, link);
+        list_remove(&backend->link);
+        backend->ops->destroy(backend);
+    }
+    windows_destroy(device);
+    timers_destroy(device);
+    remove_regions(device);
+    struct iod_irq *irq;
+    list_for_each(irq, &device->irqs, struct iod_irq, link) {
+        list_remove(&irq->link);
+        free(irq);
+    }
+    list_remove(&device->link);
+    options_destroy(device->options);
+    device_spec_finish(&device->spec);
+    free(device->id);
+    free(device->self);
+    free(device->regs);
+    free(device);
+}

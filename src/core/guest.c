@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * One guest's way through its states: waiting -> cleaning -> opening -> running -> stopping -> gone. Every step is
+ * short; what takes time comes back as a callback.
+ */
+#include "core/guest.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/inside.h"
+#include "core/options.h"
+
+#define APPEAR_INTERVAL_NS UINT64_C(200000000) /* looking for a domain without xenstore */
+#define BIND_INTERVAL_NS UINT64_C(10000000)    /* slots whose event channel is not there yet */
+#define QUIET_INTERVAL_NS UINT64_C(5000000)    /* vCPUs that have not taken their answer */
+#define QUIET_RETRIES 400                      /* 2 s: a paused vCPU takes its answer only when it runs again */
+#define TYPE_WAIT_NS UINT64_C(2000000000)      /* for xenstore's first word; then the type stays unknown */
+#define MAP_LIMIT_FREE (UINT64_C(256) << 20)   /* a PV dom0's mappings cost page tables only */
+#define MAP_LIMIT_FRAMES (UINT64_C(16) << 20)  /* Arm, PVH dom0: each mapped page costs a frame */
+#define PORT_LIMIT UINT64_C(0xffff)
+#define ADDRESS_LIMIT ((UINT64_C(1) << 52) - 1)
+
+struct daemon *guest_daemon(const struct guest *guest)
+{
+    return guest->daemon;
+}
+
+uint16_t guest_domid(const struct guest *guest)
+{
+    return guest->domid;
+}
+
+enum guest_arch guest_arch(const struct guest *guest)
+{
+    return guest->spec.arch;
+}
+
+bool guest_is_arm(const struct guest *guest)
+{
+    return guest->spec.arch == ARCH_ARM;
+}
+
+enum guest_type guest_type(const struct guest *guest)
+{
+    return guest->type == GUEST_HVM ? GUEST_HVM : GUEST_PVH;
+}
+
+bool guest_beside(const struct guest *guest)
+{
+    return guest->spec.beside;
+}
+
+void *guest_bus(const struct guest *guest)
+{
+    return guest->bus;
+}
+
+void guest_bus_set(struct guest *guest, void *bus, const struct config_space_ops *ops)
+{
+    guest->bus = bus;
+    guest->bus_ops = ops;
+}
+
+void guest_named_state(struct guest *guest, const char *state)
+{
+    struct daemon *daemon = guest->daemon;
+    guest_log(guest, IOD_LOG_INFO, "%s", state);
+    if (daemon->config.guest_state) {
+        daemon->config.guest_state(daemon->config.guest_self, guest->spec.domain, state);
+    }
+}
+
+/* ---- making and freeing ---- */
+
+static void parse_domain(struct guest *guest)
+{
+    uint64_t number;
+    if (!option_parse_number(guest->spec.domain, &number) && number <= 0x7fef) {
+        guest->have_domid = true;
+        guest->domid = (uint16_t)number;
+        snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
+    } else {
+        snprintf(guest->name, sizeof(guest->name), "%.60s", guest->spec.domain);
+    }
+}
+
+static void retry(void *self);
+
+struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
+{
+    struct guest *guest = calloc(1, sizeof(*guest));
+    if (!guest) {
+        iod_fail(error, ENOMEM, "out of memory");
+        return NULL;
+    }
+    guest->daemon = daemon;
+    struct list *lists[] = {&guest->servers, &guest->devices, &guest->functions, &guest->ready,
+                            &guest->behind_ring, &guest->run_link, &guest->link};
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        list_init(lists[i]);
+    }
+    address_space_init(&guest->spaces[IOD_PIO], PORT_LIMIT);
+    address_space_init(&guest->spaces[IOD_MMIO], ADDRESS_LIMIT);
+    guest->retry = daemon->loop->ops->timer_add(daemon->loop, retry, guest);
+    if (!guest->retry || guest_spec_copy(&guest->spec, spec)) {
+        iod_fail(error, ENOMEM, "out of memory");
+        guest_destroy(guest);
+        return NULL;
+    }
+    guest->type = spec->type;
+    parse_domain(guest);
+    return guest;
+}
+
+static void destroy_devices(struct guest *guest)
+{
+    while (!list_empty(&guest->devices)) {
+        device_destroy(list_entry(guest->devices.prev, struct iod_device, link));
+    }
+    if (guest->bus) {
+        guest->bus_ops->destroy(guest->bus);
+        guest->bus = NULL;
+    }
+}
+
+void guest_destroy(struct guest *guest)
+{
+    struct server *server;
+    if (!guest) {
+        return;
+    }
+    cleanup_cancel(guest->cleanup);
+    guest->state = GUEST_GONE;
+    destroy_devices(guest);
+    list_for_each(server, &guest->servers, struct server, link) {
+        server_destroy(server, false);
+    }
+    functions_forget(guest);
+    memory_destroy(guest->memory);
+    address_space_finish(&guest->spaces[IOD_PIO]);
+    address_space_finish(&guest->spaces[IOD_MMIO]);
+    guest->daemon->loop->ops->timer_remove(guest->retry);
+    list_remove(&guest->run_link);
+    list_remove(&guest->link);
+    guest_spec_finish(&guest->spec);
+    free(guest->stops);
+    free(guest);
+}
+
+static void retry_in(struct guest *guest, uint64_t ns)
+{
+    struct loop *loop = guest->daemon->loop;
+    loop->ops->timer_set(guest->retry, loop->ops->now_ns(loop) + ns);
+}
+
+/* ---- the end ---- */
+
+static void all_quiet(struct guest *guest);
+
+static void device_quiet(void *self)
+{
+    struct guest *guest = self;
+    if (--guest->stopping == 0) {
+        all_quiet(guest);
+    }
+}
+
+static void stop_devices(struct guest *guest, enum iod_drain drain)
+{
+    unsigned count = 0, i = 0;
+    struct iod_device *device;
+    guest->state = GUEST_STOPPING;
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        count++;
+    }
+    free(guest->stops);
+    guest->stops = calloc(count ? count : 1, sizeof(*guest->stops));
+    if (!guest->stops) {
+        guest_log(guest, IOD_LOG_ERROR, "out of memory while stopping: the guest is left as it is");
+        return;
+    }
+    guest->stopping = count + 1; /* one for this loop, so that all_quiet runs after it */
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        device_stop(device, &guest->stops[i++], drain, device_quiet, guest);
+    }
+    device_quiet(guest);
+}
+
+static enum on_exit on_exit_of(const struct guest *guest)
+{
+    if (guest->spec.on_exit != ON_EXIT_DEFAULT) {
+        return guest->spec.on_exit;
+    }
+    return guest_is_arm(guest) ? ON_EXIT_LEAVE : ON_EXIT_DESTROY;
+}
+
+static void finished(struct guest *guest)
+{
+    struct daemon *daemon = guest->daemon;
+    const char *state = guest->fail ? "failed" : guest->dead ? "gone" : "stopped";
+    bool again = guest->dead && guest->spec.wait && !guest->fail && !daemon->stopping;
+    struct guest_spec spec;
+    struct iod_error error;
+    if (again && guest_spec_copy(&spec, &guest->spec)) {
+        again = false;
+    }
+    guest_named_state(guest, state);
+    guest_destroy(guest);
+    daemon_guest_ended(daemon);
+    if (again) {
+        /* The name may come back with another domid (a reboot). */
+        if (daemon_add_guest(daemon, &spec, &error)) {
+            daemon_log(daemon, IOD_LOG_ERROR, spec.domain, "%s", error.text);
+        }
+        guest_spec_finish(&spec);
+    }
+}
+
+/* Everything of ours is quiet; now the hypervisor's side. */
+static void all_quiet(struct guest *guest)
+{
+    struct server *server;
+    struct hypervisor *hv = guest->daemon->hv;
+    if (guest->dead || guest->fail || on_exit_of(guest) == ON_EXIT_DESTROY) {
+        list_for_each(server, &guest->servers, struct server, link) {
+            if (server->enabled && !guest->dead) {
+                hv->ops->server_enable(hv, guest->domid, server->id, false);
+                server_answer_all(server);
+            }
+        }
+        guest->retries = 0;
+        retry_in(guest, 0);
+        return;
+    }
+    /* leave: the server stays enabled, vCPUs wait for a successor. */
+    list_for_each(server, &guest->servers, struct server, link) {
+        server_destroy(server, true);
+    }
+    finished(guest);
+}
+
+static void await_quiet_vcpus(struct guest *guest)
+{
+    struct server *server;
+    bool quiet = true;
+    list_for_each(server, &guest->servers, struct server, link) {
+        quiet = quiet && (guest->dead || !server->enabled || server_quiet(server));
+    }
+    if (!quiet && guest->retries++ < QUIET_RETRIES) {
+        if (guest->retries % 16 == 0) {
+            guest_check_alive(guest);
+        }
+        retry_in(guest, QUIET_INTERVAL_NS);
+        return;
+    }
+    list_for_each(server, &guest->servers, struct server, link) {
+        bool keep = server->enabled && !guest->dead && !server_quiet(server);
+        if (keep) {
+            guest_log(guest, IOD_LOG_WARNING, "ioreq server %u stays, disabled: a vCPU has not taken its answer (is the guest "
+                      "paused?); the next ioreqd removes it by its record", server->id);
+        }
+        server_destroy(server, keep);
+    }
+    finished(guest);
+}
+
+void guest_stop(struct guest *guest)
+{
+    switch (guest->state) {
+    case GUEST_WAITING:
+    case GUEST_CLEANING:
+        finished(guest);
+        break;
+    case GUEST_OPENING:
+        guest->stop_wanted = true; /* when the devices are open */
+        break;
+    case GUEST_RUNNING:
+        stop_devices(guest, IOD_FINISH);
+        break;
+    case GUEST_STOPPING:
+    case GUEST_GONE:
+        break;
+    }
+}
+
+void guest_gone(struct guest *guest)
+{
+    struct iod_device *device;
+    if (guest->dead) {
+        return;
+    }
+    guest->dead = true;
+    switch (guest->state) {
+    case GUEST_WAITING:
+    case GUEST_CLEANING:
+        finished(guest);
+        break;
+    case GUEST_OPENING:
+        guest->stop_wanted = true;
+        break;
+    case GUEST_RUNNING:
+        guest_log(guest, IOD_LOG_INFO, "the domain is gone");
+        stop_devices(guest, IOD_CANCEL);
+        break;
+    case GUEST_STOPPING: /* its I/O is needed by nobody any more */
+        list_for_each(device, &guest->devices, struct iod_device, link) {
+            device_cancel(device);
+        }
+        break;
+    case GUEST_GONE:
+        break;
+    }
+}
+
+void guest_fail(struct guest *guest, const char *format, ...)
+{
+    char text[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    guest_log(guest, IOD_LOG_ERROR, "%s", text);
+    guest->fail = true;
+    stop_devices(guest, IOD_CANCEL);
+}
+
+void guest_check_alive(struct guest *guest)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    struct server *server = list_first(&guest->servers, struct server, link);
+    if (!server || guest->dead) {
+        return;
+    }
+    int error = hv->ops->server_info(hv, guest->domid, server->id, NULL);
+    if (error == -ESRCH || error == -ENOENT) {
+        guest_gone(guest);
+    }
+}
+
+/* ---- attaching ---- */
+
+static bool make_devices(struct guest *guest, struct iod_error *error)
+{
+    for (unsigned i = 0; i < guest->spec.device_count; i++) {
+        if (!device_create(guest, &guest->spec.devices[i], i, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/*
+ * A trial before anything is touched: create looks at the options alone. Where the type is not known yet, the kinder
+ * one is tried; the true one has its say when it is known.
+ */
+int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
+{
+    struct guest *guest = guest_create(daemon, spec, error);
+    if (!guest) {
+        return -error->code;
+    }
+    if (guest->type == GUEST_UNKNOWN && (spec->wait || daemon->config.store)) {
+        guest->type = GUEST_HVM;
+    }
+    bool good = make_devices(guest, error);
+    guest_destroy(guest);
+    return good ? 0 : -error->code;
+}
+
+static void running(struct guest *guest)
+{
+    struct iod_device *device;
+    struct iod_error error;
+    struct server *server;
+    if (server_create(guest, &server, &error)) {
+        guest_fail(guest, "%s", error.text);
+        return;
+    }
+    int result = guest_commit(guest);
+    if (result) {
+        guest_fail(guest, "can't claim the devices' ranges: %s", strerror(-result));
+        return;
+    }
+    guest->state = GUEST_RUNNING;
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        device_start(device);
+    }
+    guest->retries = 0;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (!server->enabled && server_enable(server, &error)) {
+            guest_fail(guest, "%s", error.text);
+            return;
+        }
+    }
+    retry_in(guest, BIND_INTERVAL_NS);
+    guest_named_state(guest, "running");
+}
+
+static void device_opened(void *self, struct iod_device *device, int error, const char *why)
+{
+    struct guest *guest = self;
+    if (error) {
+        guest_log(guest, IOD_LOG_ERROR, "%s", why);
+        guest->fail = true;
+    }
+    (void)device;
+    if (--guest->opening) {
+        return;
+    }
+    if (guest->fail || guest->dead || guest->stop_wanted) {
+        stop_devices(guest, IOD_CANCEL);
+    } else {
+        running(guest);
+    }
+}
+
+static void open_devices(struct guest *guest)
+{
+    struct iod_device *device;
+    struct iod_error error;
+    uint64_t limit = guest->spec.map_limit;
+    if (!limit) {
+        limit = guest_is_arm(guest) || guest->daemon->hv->maps_cost_frames ? MAP_LIMIT_FRAMES : MAP_LIMIT_FREE;
+    }
+    guest->state = GUEST_OPENING;
+    guest->clock_offset_ns = guest->daemon->loop->ops->now_ns(guest->daemon->loop);
+    guest->memory = memory_create(guest, limit);
+    if (!guest->memory) {
+        guest_fail(guest, "out of memory");
+        return;
+    }
+    if (!make_devices(guest, &error)) {
+        guest_fail(guest, "%s", error.text);
+        return;
+    }
+    guest->opening = 1; /* for this loop */
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        guest->opening++;
+    }
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        device_open(device, device_opened, guest);
+    }
+    device_opened(guest, NULL, 0, NULL);
+}
+
+static void cleaned(void *self, int error, const char *why)
+{
+    struct guest *guest = self;
+    guest->cleanup = NULL;
+    if (error) {
+        guest_fail(guest, "%s", why);
+    } else {
+        open_devices(guest);
+    }
+}
+
+void guest_begin(struct guest *guest)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    int error = hv->ops->nr_vcpus(hv, guest->domid, &guest->vcpus);
+    if (error == -ESRCH && guest->spec.wait) {
+        retry_in(guest, APPEAR_INTERVAL_NS);
+        return;
+    }
+    guest->state = GUEST_CLEANING;
+    if (error == -ENOSYS || error == -EOPNOTSUPP) {
+        guest_fail(guest, "this Xen has no ioreq servers: on Arm it must be built with CONFIG_IOREQ_SERVER");
+    } else if (error) {
+        guest_fail(guest, "no such domain, or no right to emulate for it: %s%s", strerror(-error),
+                   error == -ESRCH ? " (--wait waits until it exists)" : "");
+    } else if (!guest->vcpus || guest->vcpus > PAGES_SLOTS) {
+        guest_fail(guest, "the domain has %u vCPUs; an ioreq server has room for 1 to %u", guest->vcpus, PAGES_SLOTS);
+    } else {
+        guest->cleanup = cleanup_begin(guest, cleaned, guest);
+    }
+}
+
+/* What to do next while its domain, or the domain's type, is not known. */
+void guest_await(struct guest *guest)
+{
+    bool store = guest->daemon->config.store && !guest->daemon->store_lost;
+    if (!store && !guest->have_domid) {
+        guest_fail(guest, "the domain's name can't be looked up without xenstore: give its domid");
+    } else if (!store) {
+        guest_begin(guest);
+    } else if (guest->have_domid && !guest->spec.wait && guest->type == GUEST_UNKNOWN) {
+        retry_in(guest, TYPE_WAIT_NS);
+    } else if (guest->have_domid && !guest->spec.wait) {
+        guest_begin(guest);
+    } /* else xenstore's news begin it */
+}
+
+static enum guest_type type_of(const struct store_domain *domain)
+{
+    return !strcmp(domain->type, "hvm") ? GUEST_HVM : !strcmp(domain->type, "pvh") ? GUEST_PVH : GUEST_UNKNOWN;
+}
+
+void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count)
+{
+    if (guest->state != GUEST_WAITING) {
+        return;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct store_domain *domain = &domains[i];
+        bool ours = guest->have_domid ? domain->domid == guest->domid : !strcmp(domain->name, guest->spec.domain);
+        if (!ours) {
+            continue;
+        }
+        guest->have_domid = true;
+        guest->domid = domain->domid;
+        snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
+        snprintf(guest->uuid, sizeof(guest->uuid), "%s", domain->uuid);
+        if (guest->type == GUEST_UNKNOWN) {
+            guest->type = type_of(domain);
+        }
+        guest_begin(guest);
+        return;
+    }
+    if (!guest->spec.wait) {
+        if (guest->have_domid) {
+            guest_begin(guest); /* not introduced (no toolstack): its type stays unknown */
+        } else {
+            guest_fail(guest, "no domain of this name is introduced (--wait waits until one is)");
+        }
+    }
+}
+
+/* ---- the guest's one timer ---- */
+
+static void retry(void *self)
+{
+    struct guest *guest = self;
+    struct server *server;
+    unsigned unbound = 0;
+    switch (guest->state) {
+    case GUEST_WAITING:
+        guest_begin(guest);
+        break;
+    case GUEST_RUNNING:
+        guest->retries++;
+        list_for_each(server, &guest->servers, struct server, link) {
+            if (server->unbound) {
+                server_bind(server);
+                unbound += server->unbound;
+            }
+        }
+        if (unbound) {
+            retry_in(guest, BIND_INTERVAL_NS);
+        }
+        break;
+    case GUEST_STOPPING:
+        await_quiet_vcpus(guest);
+        break;
+    default:
+        break;
+    }
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Regions and PCI functions of a guest, and what the hypervisor knows of them. Changes wait for guest_commit: the
+ * access that caused them ends under the old map.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/inside.h"
+
+static const char *const space_names[] = {"ports", "MMIO"};
+
+/* ---- regions (include/ioreqd/region.h) ---- */
+
+struct iod_region *iod_region_add(struct iod_device *device, const char *name, uint64_t length,
+                                  const struct iod_region_ops *ops, void *self)
+{
+    struct iod_region *region = calloc(1, sizeof(*region));
+    if (!region) {
+        return NULL;
+    }
+    region->device = device;
+    region->name = name;
+    region->length = length;
+    region->ops = ops;
+    region->self = self;
+    region->placement.region = region;
+    list_init(&region->placement.link);
+    list_add_tail(&device->regions, &region->link);
+    return region;
+}
+
+int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t base, struct iod_error *error)
+{
+    struct guest *guest = region->device->guest;
+    if (region->space != space) {
+        iod_region_hide(region);
+    }
+    region->space = space;
+    int result = address_space_place(&guest->spaces[space], &region->placement, base, region->length);
+    if (result) {
+        return iod_fail(error, -result, "%s: %s: 0x%llx bytes at 0x%llx do not fit the guest's %s (last: 0x%llx)",
+                        region->device->id, region->name, (unsigned long long)region->length, (unsigned long long)base,
+                        space_names[space], (unsigned long long)guest->spaces[space].limit);
+    }
+    return 0;
+}
+
+void iod_region_hide(struct iod_region *region)
+{
+    address_space_remove(&region->device->guest->spaces[region->space], &region->placement);
+}
+
+int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback, struct iod_error *error)
+{
+    const struct iod_device *device = region->device;
+    if (!device->keys.has_base && fallback == UINT64_MAX) {
+        return iod_fail(error, EINVAL, "%s: base= is missing: the %s where the guest finds the device", device->id,
+                        space == IOD_PIO ? "first port" : "guest physical address");
+    }
+    return iod_region_place(region, space, device->keys.has_base ? device->keys.base : fallback, error);
+}
+
+/* ---- PCI functions (core/guest.h) ---- */
+
+static struct function_claim *function_find(struct guest *guest, uint16_t sbdf)
+{
+    struct function_claim *claim;
+    list_for_each(claim, &guest->functions, struct function_claim, link) {
+        if (claim->sbdf == sbdf) {
+            return claim;
+        }
+    }
+    return NULL;
+}
+
+int guest_claim_function(struct guest *guest, uint16_t sbdf)
+{
+    struct function_claim *claim = function_find(guest, sbdf);
+    if (!claim) {
+        claim = calloc(1, sizeof(*claim));
+        if (!claim) {
+            return -ENOMEM;
+        }
+        claim->sbdf = sbdf;
+        list_add_tail(&guest->functions, &claim->link);
+    }
+    claim->wanted = true;
+    guest->functions_dirty = true;
+    return 0;
+}
+
+void guest_release_function(struct guest *guest, uint16_t sbdf)
+{
+    struct function_claim *claim = function_find(guest, sbdf);
+    if (claim) {
+        claim->wanted = false;
+        guest->functions_dirty = true;
+    }
+}
+
+void functions_forget(struct guest *guest)
+{
+    struct function_claim *claim;
+    list_for_each(claim, &guest->functions, struct function_claim, link) {
+        list_remove(&claim->link);
+        free(claim);
+    }
+}
+
+/* ---- the commit ---- */
+
+bool guest_dirty(const struct guest *guest)
+{
+    return guest->spaces[IOD_PIO].dirty || guest->spaces[IOD_MMIO].dirty || guest->functions_dirty;
+}
+
+/*
+ * The server for a new range: one that it extends (an access over both must find one range), else one with room, else
+ * a new one.
+ */
+static struct server *server_for_range(struct guest *guest, enum iod_space space, const struct interval *range)
+{
+    struct server *server, *room = NULL;
+    struct iod_error error;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (interval_set_touches(&server->ranges[space], range->start, range->end)) {
+            return server;
+        }
+        if (!room && server->ranges[space].count < SERVER_RANGES_MAX) {
+            room = server;
+        }
+    }
+    if (!room && server_create(guest, &room, &error)) {
+        guest_log(guest, IOD_LOG_ERROR, "%s", error.text);
+        return NULL;
+    }
+    return room;
+}
+
+static int claim_range(struct guest *guest, enum iod_space space, const struct interval *range)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    struct server *server = server_for_range(guest, space, range);
+    if (!server) {
+        return -ENOSPC;
+    }
+    int error = hv->ops->range_map(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, range->start,
+                                   range->end);
+    if (!error) {
+        error = interval_set_add(&server->ranges[space], range->start, range->end);
+    }
+    if (error) {
+        guest_log(guest, IOD_LOG_ERROR, "ioreq server %u: can't claim %s 0x%llx-0x%llx: %s", server->id, space_names[space],
+                  (unsigned long long)range->start, (unsigned long long)range->end, strerror(-error));
+    }
+    return error;
+}
+
+/* Gives up the part of the range that this server holds. */
+static void release_range(struct server *server, enum iod_space space, const struct interval *range)
+{
+    struct guest *guest = server->guest;
+    struct hypervisor *hv = guest->daemon->hv;
+    struct interval_set *held = &server->ranges[space];
+    for (unsigned i = 0; i < held->count; i++) {
+        uint64_t start = held->items[i].start > range->start ? held->items[i].start : range->start;
+        uint64_t end = held->items[i].end < range->end ? held->items[i].end : range->end;
+        if (start > end) {
+            continue;
+        }
+        int error = hv->ops->range_unmap(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, start, end);
+        if (error) {
+            guest_log(guest, IOD_LOG_ERROR, "ioreq server %u: can't give up %s 0x%llx-0x%llx: %s", server->id,
+                      space_names[space], (unsigned long long)start, (unsigned long long)end, strerror(-error));
+        }
+        interval_set_remove(held, start, end);
+        i = (unsigned)-1; /* the set has changed: from its start again */
+    }
+}
+
+static int commit_space(struct guest *guest, enum iod_space space)
+{
+    struct interval_set gained, lost;
+    struct server *server;
+    int result = address_space_commit(&guest->spaces[space], &gained, &lost);
+    if (result) {
+        return result;
+    }
+    /* First claim, then give up: what stays must not be nobody's in between. */
+    for (unsigned i = 0; i < gained.count && !guest->dead; i++) {
+        int error = claim_range(guest, space, &gained.items[i]);
+        result = result ? result : error;
+    }
+    for (unsigned i = 0; i < lost.count && !guest->dead; i++) {
+        list_for_each(server, &guest->servers, struct server, link) {
+            release_range(server, space, &lost.items[i]);
+        }
+    }
+    interval_set_clear(&gained);
+    interval_set_clear(&lost);
+    return result;
+}
+
+static int claim_function(struct guest *guest, struct function_claim *claim)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    struct server *server, *room = NULL;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (!room && server->functions < SERVER_RANGES_MAX) {
+            room = server;
+        }
+    }
+    int error = room ? hv->ops->pcidev_map(hv, guest->domid, room->id, claim->sbdf) : -ENOSPC;
+    if (error) {
+        guest_log(guest, IOD_LOG_ERROR, "can't claim PCI function %02x.%x: %s", (claim->sbdf >> 3) & 0x1f, claim->sbdf & 7,
+                  strerror(-error));
+        return error;
+    }
+    room->functions++;
+    claim->server = room;
+    return 0;
+}
+
+static int commit_functions(struct guest *guest)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    struct function_claim *claim;
+    int result = 0;
+    if (!guest->functions_dirty) {
+        return 0;
+    }
+    guest->functions_dirty = false;
+    list_for_each(claim, &guest->functions, struct function_claim, link) {
+        if (claim->wanted && !claim->server && !guest->dead) {
+            int error = claim_function(guest, claim);
+            result = result ? result : error;
+        } else if (!claim->wanted) {
+            if (claim->server && !guest->dead) {
+                hv->ops->pcidev_unmap(hv, guest->domid, claim->server->id, claim->sbdf);
+                claim->server->functions--;
+            }
+            list_remove(&claim->link);
+            free(claim);
+        }
+    }
+    return result;
+}
+
+int guest_commit(struct guest *guest)
+{
+    int pio = commit_space(guest, IOD_PIO);
+    int mmio = commit_space(guest, IOD_MMIO);
+    int functions = commit_functions(guest);
+    struct server *server;
+    struct iod_error error;
+    if (guest->state == GUEST_RUNNING) {
+        list_for_each(server, &guest->servers, struct server, link) {
+            if (!server->enabled && server_enable(server, &error)) {
+                guest_log(guest, IOD_LOG_ERROR, "%s", error.text);
+            }
+        }
+    }
+    return pio ? pio : mmio ? mmio : functions;
+}
