@@ -137,9 +137,9 @@ arm64_source() {
     rm -r "$pool"
 }
 
-# arm64_newest PACKAGE: what a package that only depends on another depends on.
+# arm64_depends PACKAGE: the first thing PACKAGE depends on (for packages that only name another).
 arm64_depends() {
     arm64_apt_update
-    apt-cache -c "$(arm64_cache)/apt/apt.conf" show "$1" |
+    apt-cache -c "$(arm64_cache)/apt/apt.conf" show --no-all-versions "$1" |
         sed -n 's/^Depends: \([^ ,]*\).*/\1/p' | head -n 1
 }

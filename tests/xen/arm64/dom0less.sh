@@ -40,7 +40,7 @@ expect()
 check_guest()
 {
     n=$1
-    domu wait "$n" status 60 >/dev/null || failed "guest $n did not end"
+    domu wait "$n" status 120 >/dev/null || failed "guest $n did not end"
     problem=$(domu get "$n" failed) && failed "guest $n: $problem"
     expect "$n" vcpus 2
     expect "$n" before "$(sed -n "s/^$n before //p" "$LAB_SHARE/files/expected")"
