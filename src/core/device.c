@@ -354,12 +354,20 @@ static void stopped(struct iod_device *device)
     answer_stops(device);
 }
 
-static void quiesce_step(struct iod_device *device)
+static void check_quiet(struct iod_device *device)
+{
+    if (device->life == LIFE_QUIESCE && device->class_quiet && device->backends_quiet) {
+        stopped(device);
+    }
+}
+
+/* One backend after the other; the caller looks whether all is quiet. */
+static void quiesce_backends(struct iod_device *device)
 {
     for (;;) {
         struct list *next = device->backend_at ? device->backend_at->link.next : device->backends.next;
         if (next == &device->backends) {
-            stopped(device);
+            device->backends_quiet = true;
             return;
         }
         device->backend_at = list_entry(next, struct device_backend, link);
@@ -370,53 +378,46 @@ static void quiesce_step(struct iod_device *device)
     }
 }
 
-static void quiesce_backends(struct iod_device *device)
+static void begin_backends(struct iod_device *device)
 {
-    device->life = LIFE_QUIESCE_BACKENDS;
-    device->backend_at = NULL;
-    quiesce_step(device);
-}
-
-static void cancel_backends(struct iod_device *device)
-{
-    struct device_backend *backend;
-    list_for_each(backend, &device->backends, struct device_backend, link) {
-        if (backend->ops->cancel) {
-            backend->ops->cancel(backend);
-        }
+    if (!device->backends_begun) {
+        device->backends_begun = true;
+        device->backend_at = NULL;
+        quiesce_backends(device);
     }
 }
 
-void device_cancel(struct iod_device *device)
-{
-    if (device->state == DEVICE_STOPPING && device->drain == IOD_FINISH) {
-        device->drain = IOD_CANCEL;
-        cancel_backends(device);
-    }
-}
-
+/*
+ * To finish, the class comes first: what it still has to do may need its backends. To cancel, both at once: the class
+ * waits for requests that only the backend can give up.
+ */
 static void quiesce(struct iod_device *device, enum iod_drain drain)
 {
     struct device_part *part;
     device->state = DEVICE_STOPPING;
     device->drain = drain;
-    device->life = LIFE_QUIESCE_CLASS;
+    device->life = LIFE_QUIESCE;
+    device->class_quiet = device->backends_begun = device->backends_quiet = false;
     list_for_each(part, &device->parts, struct device_part, link) {
         if (part->ops->stop) {
             part->ops->stop(part);
         }
     }
-    if (TABLE_HAS(device->class, quiesce) && device->class->quiesce(device, drain) == IOD_LATER) {
-        /*
-         * The class waits for requests that a backend holds: a cancel must reach the backend now, not after the
-         * class, or nothing would ever be called back.
-         */
-        if (drain == IOD_CANCEL) {
-            cancel_backends(device);
-        }
-        return;
+    bool now = !TABLE_HAS(device->class, quiesce) || device->class->quiesce(device, drain) == IOD_NOW;
+    device->class_quiet = device->class_quiet || now;
+    if (device->class_quiet || drain == IOD_CANCEL) {
+        begin_backends(device);
     }
-    quiesce_backends(device);
+    check_quiet(device);
+}
+
+void device_cancel(struct iod_device *device)
+{
+    if (device->life == LIFE_QUIESCE && device->drain == IOD_FINISH) {
+        device->drain = IOD_CANCEL;
+        begin_backends(device);
+        check_quiet(device);
+    }
 }
 
 void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain, void (*stopped_)(void *self),
@@ -481,8 +482,10 @@ void iod_device_done(struct iod_device *device, int error)
             iod_fail(&text, -error, "%s: can't open: %s", device->id, strerror(-error));
         }
         opened(device, error, text.text);
-    } else if (device->life == LIFE_QUIESCE_CLASS) {
-        quiesce_backends(device);
+    } else if (device->life == LIFE_QUIESCE) {
+        device->class_quiet = true;
+        begin_backends(device);
+        check_quiet(device);
     }
 }
 
@@ -498,8 +501,9 @@ void device_backend_done(struct device_backend *backend, int error)
             iod_fail(&text, -error, "%s: can't open its backend: %s", device->id, strerror(-error));
         }
         open_result(device, error, &text);
-    } else if (device->life == LIFE_QUIESCE_BACKENDS) {
-        quiesce_step(device);
+    } else if (device->life == LIFE_QUIESCE) {
+        quiesce_backends(device);
+        check_quiet(device);
     }
 }
 

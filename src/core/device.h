@@ -67,10 +67,8 @@ int device_part_add(struct iod_device *device, struct device_part *part, const s
 struct device_backend;
 struct device_backend_ops {
     int (*open)(struct device_backend *backend, struct iod_error *error);  /* 0, -errno, 1: later by device_backend_done */
-    /* Optional; may finish later by device_backend_done. */
+    /* Optional; may finish later by device_backend_done. IOD_CANCEL may come while the class still waits for its requests. */
     enum iod_when (*quiesce)(struct device_backend *backend, enum iod_drain drain);
-    /* Optional: give up, soon, what has not begun. The class is being quiesced with IOD_CANCEL and waits for its requests. */
-    void (*cancel)(struct device_backend *backend);
     void (*destroy)(struct device_backend *backend); /* required: closes and frees */
 };
 struct device_backend {

@@ -124,8 +124,8 @@ struct iod_device {
     unsigned stopped;             /* answered, not yet resumed */
     enum iod_drain drain;
     struct device_backend *backend_at; /* being opened or quiesced */
-    enum { LIFE_IDLE, LIFE_OPEN_BACKENDS, LIFE_OPEN_CLASS, LIFE_QUIESCE_CLASS, LIFE_QUIESCE_BACKENDS } life;
-    bool in_callback;             /* done inside the callback would break the contract */
+    enum { LIFE_IDLE, LIFE_OPEN_BACKENDS, LIFE_OPEN_CLASS, LIFE_QUIESCE } life;
+    bool class_quiet, backends_begun, backends_quiet; /* LIFE_QUIESCE */
     void (*opened)(void *self, struct iod_device *device, int error, const char *why);
     void *opened_self;
     unsigned mappings;            /* iod_mapping in the device's hands */
