@@ -415,7 +415,12 @@ void device_cancel(struct iod_device *device)
 {
     if (device->life == LIFE_QUIESCE && device->drain == IOD_FINISH) {
         device->drain = IOD_CANCEL;
-        begin_backends(device);
+        if (!device->backends_begun) {
+            begin_backends(device);
+        } else if (!device->backends_quiet &&
+                   device->backend_at->ops->quiesce(device->backend_at, IOD_CANCEL) == IOD_NOW) {
+            quiesce_backends(device);
+        }
         check_quiet(device);
     }
 }
