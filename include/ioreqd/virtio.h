@@ -34,6 +34,8 @@ struct iod_virtio_class {
     int (*driver_ok)(void *self);
     /* Required. Queue `index` may have new buffers: pop until there are none (or until the device is full). */
     void (*notify)(void *self, unsigned index);
+    /* Optional. Queue `index` was disabled and is quiet: forget what was kept for it (a chain half done). */
+    void (*queue_reset)(void *self, unsigned index);
 };
 
 /*
