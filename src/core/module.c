@@ -28,6 +28,7 @@ struct modules {
     struct class_list lists[KINDS];
     void **handles; /* of dlopen */
     unsigned handle_count;
+    bool builtin; /* classes that are there already are skipped */
 };
 
 static const char *const kind_names[KINDS] = {"device", "block backend", "character backend"};
@@ -167,6 +168,9 @@ static int add_view(struct modules *modules, enum kind kind, const struct class_
         strspn(view->name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != strlen(view->name)) {
         return iod_fail(error, EINVAL, "%s: '%.60s' is no name for a %s", from, view->name, kind_names[kind]);
     }
+    if (find(list, view->name) && modules->builtin) {
+        return 0; /* one loaded from a file stands in its place */
+    }
     if (find(list, view->name)) {
         return iod_fail(error, EEXIST, "%s: there is a %s '%s' already", from, kind_names[kind], view->name);
     }
@@ -222,6 +226,15 @@ int modules_add(struct modules *modules, const struct iod_module *module, const 
     for (unsigned kind = 0; result && kind < KINDS; kind++) {
         modules->lists[kind].count = before[kind]; /* all of a module's classes or none */
     }
+    return result;
+}
+
+int modules_add_builtin(struct modules *modules, const struct iod_module *module, const char *from,
+                        struct iod_error *error)
+{
+    modules->builtin = true;
+    int result = modules_add(modules, module, from, error);
+    modules->builtin = false;
     return result;
 }
 
