@@ -84,7 +84,8 @@ struct context {
     uint64_t mmio;            /* gpa of two pages that are neither RAM nor Xen's */
     uint64_t port;            /* 16 PIO ports that nobody but us claims */
     const struct guest_ops *guest;
-    void *guest_state;
+    void *guest_state;        /* owned by `guest` */
+    void *mock_state;         /* owned by guest_mock.c */
     xendevicemodel_handle *dm;
     xenevtchn_handle *evtchn;
     xenforeignmemory_handle *memory;
@@ -115,6 +116,15 @@ struct run {
     bool finished;
     bool aborted;                         /* Arm: the access ended in a data abort */
 };
+
+/* ---- main.c ---- */
+
+/* Sets the addresses of a profile. */
+void context_set_profile(struct context *, enum profile);
+/* Opens the Xen interfaces and the guest. 0, or -1 after a line on stderr; context_close() either way. */
+int context_open(struct context *);
+/* Gives back all of that. */
+void context_close(struct context *);
 
 /* ---- print.c ---- */
 
@@ -207,6 +217,7 @@ void rule_fields(struct context *, const char *rule);
 void rule_answers(struct context *, const char *rule);
 void rule_silent_answer(struct context *, const char *rule);
 void rule_two_vcpus(struct context *, const char *rule);
+void rule_bad_state(struct context *, const char *rule);
 void rule_priority(struct context *, const char *rule);
 void rule_partial(struct context *, const char *rule);
 void rule_rep(struct context *, const char *rule);

@@ -14,7 +14,7 @@ struct rule {
     const char *text;
 };
 
-/* In the order in which they run: R28 destroys the domain, and R8's last line needs a dead one. */
+/* In the order in which they run: after R30 the domain is crashed, after R28 it is gone. */
 static const struct rule rules[] = {
     { "R1", ON_ALL, rule_ids, "server ids: eight of them, the lowest free one first" },
     { "R2", ON_ALL, rule_targets, "targets and ids that are not there" },
@@ -44,6 +44,7 @@ static const struct rule rules[] = {
     { "R26", ON_ALL, rule_restrict, "restricted handles" },
     { "R27", ON_HVM, rule_ring, "the buffered ring" },
     { "R29", ON_ALL, rule_two_vcpus, "requests of two vCPUs at once" },
+    { "R30", ON_ALL, rule_bad_state, "an answer with a state that does not exist" },
     { "R28", ON_ALL, rule_gone, "a domain that is gone" },
 };
 
@@ -77,7 +78,7 @@ static int find_profile(const char *name)
     return -1;
 }
 
-static void set_profile(struct context *ctx, enum profile profile)
+void context_set_profile(struct context *ctx, enum profile profile)
 {
     ctx->profile = profile;
     ctx->ram = profile == PROFILE_ARM64 ? 0x40000000 : 0;
@@ -85,7 +86,7 @@ static void set_profile(struct context *ctx, enum profile profile)
     ctx->port = 0x5670;
 }
 
-static int open_handles(struct context *ctx)
+int context_open(struct context *ctx)
 {
     ctx->dm = xendevicemodel_open(NULL, 0);
     ctx->evtchn = xenevtchn_open(NULL, 0);
@@ -98,11 +99,12 @@ static int open_handles(struct context *ctx)
         perror("conformance: cannot ask for the domain's vCPUs");
         return -1;
     }
-    return 0;
+    return ctx->guest->open(ctx);
 }
 
-static void close_handles(struct context *ctx)
+void context_close(struct context *ctx)
 {
+    ctx->guest->close(ctx);
     if (ctx->dm) {
         xendevicemodel_close(ctx->dm);
     }
@@ -133,12 +135,11 @@ static int run_all(struct context *ctx)
     if (ctx->mock && mock_prepare(ctx)) {
         return 1;
     }
-    if (open_handles(ctx) == 0 && ctx->guest->open(ctx) == 0) {
+    if (context_open(ctx) == 0) {
         run_rules(ctx);
         status = 0;
     }
-    ctx->guest->close(ctx);
-    close_handles(ctx);
+    context_close(ctx);
     mock_finish(ctx);
     return status;
 }
@@ -201,6 +202,6 @@ int main(int argc, char **argv)
         usage(stderr);
         return 2;
     }
-    set_profile(&ctx, (enum profile)profile);
+    context_set_profile(&ctx, (enum profile)profile);
     return run_all(&ctx);
 }

@@ -137,6 +137,29 @@ void rule_answers(struct context *ctx, const char *rule)
     say_blocking_write(ctx);
 }
 
+/* Not a state of the ABI: Xen crashes the domain, which then only can be destroyed. */
+void rule_bad_state(struct context *ctx, const char *rule)
+{
+    struct server server = NO_SERVER;
+    struct command command = plain_read(ctx, 4);
+    struct ioreq request;
+    uint64_t result;
+
+    if (plain_server(ctx, &server)) {
+        say(rule, "%s", outcome(-1));
+        server_close(ctx, &server);
+        return;
+    }
+    ctx->guest->start(ctx, 0, &command);
+    say("R30.request", "%s", slot_wait(ctx, &server, 0, &request) ? "READY" : "none");
+    slot_answer(ctx, &server, 0, 1, 7, true);
+    say("R30.state-7", "%s", command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU stopped");
+    slot_answer(ctx, &server, 0, 1, STATE_IORESP_READY, true);
+    say("R30.late-answer", "%s",
+        command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU stopped");
+    server_close(ctx, &server);
+}
+
 static void say_winner(struct context *ctx, const char *name, struct server *servers, unsigned int count)
 {
     struct command command = plain_read(ctx, 4);
