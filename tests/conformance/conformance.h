@@ -218,6 +218,8 @@ void rule_answers(struct context *, const char *rule);
 void rule_silent_answer(struct context *, const char *rule);
 void rule_two_vcpus(struct context *, const char *rule);
 void rule_bad_state(struct context *, const char *rule);
+void rule_other_ops(struct context *, const char *rule);
+void rule_mem_type(struct context *, const char *rule);
 void rule_priority(struct context *, const char *rule);
 void rule_partial(struct context *, const char *rule);
 void rule_rep(struct context *, const char *rule);

@@ -44,6 +44,8 @@ static const struct rule rules[] = {
     { "R26", ON_ALL, rule_restrict, "restricted handles" },
     { "R27", ON_HVM, rule_ring, "the buffered ring" },
     { "R29", ON_ALL, rule_two_vcpus, "requests of two vCPUs at once" },
+    { "R31", ON_ALL, rule_other_ops, "operations beside the servers" },
+    { "R32", ON_X86, rule_mem_type, "a page whose writes go to a server" },
     { "R30", ON_ALL, rule_bad_state, "an answer with a state that does not exist" },
     { "R28", ON_ALL, rule_gone, "a domain that is gone" },
 };
