@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <xentoollog.h>
 
@@ -141,6 +142,24 @@ static int open_handles(struct xen_hypervisor *xen, struct iod_error *error)
     return 0;
 }
 
+/* A PV domain maps a guest's pages by page table alone; an auto-translated one spends a frame of its own on each. */
+static bool maps_cost_frames(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    char type[8] = "";
+    int fd = open("/sys/hypervisor/guest_type", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0) {
+        return false;
+    }
+    ssize_t got = read(fd, type, sizeof(type) - 1);
+    close(fd);
+    return got > 0 && strncmp(type, "PV\n", 3) != 0;
+#else
+    return true;
+#endif
+}
+
 struct hypervisor *xen_hypervisor_create(struct iod_error *error)
 {
     struct xen_hypervisor *xen = calloc(1, sizeof(*xen));
@@ -150,6 +169,7 @@ struct hypervisor *xen_hypervisor_create(struct iod_error *error)
         return NULL;
     }
     xen->hv.ops = &xen_ops;
+    xen->hv.maps_cost_frames = maps_cost_frames();
     if (open_handles(xen, error)) {
         destroy(&xen->hv);
         return NULL;

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "main/application.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "core/daemon.h"
+#include "loop/event_loop.h"
+#include "main/builtin.h"
+#include "xen/xen.h"
+
+struct application {
+    const struct command_line *line;
+    struct logger *logger;
+    struct loop *loop;
+    struct hypervisor *hypervisor;
+    struct store *store;
+    struct modules *modules;
+    struct daemon *daemon;
+    struct loop_task *look;  /* at the guests, when the batch that changed them has ended */
+    bool *running;           /* by guest of the line */
+    bool *ended;
+    bool ready, stopping, stopped, failed, at_once;
+};
+
+static void say_error(struct logger *logger, const struct iod_error *error)
+{
+    logger_log(logger, IOD_LOG_ERROR, NULL, error->text);
+}
+
+/* Is it the host's fault, or what the user asked for? */
+static enum exit_code exit_code_of(const struct iod_error *error)
+{
+    static const int of_host[] = {ENOMEM, ENFILE, EMFILE, ENODEV, ENXIO, EIO, EPERM, EACCES, EOPNOTSUPP, ENOSPC};
+
+    for (unsigned i = 0; i < sizeof(of_host) / sizeof(of_host[0]); i++) {
+        if (error->code == of_host[i]) {
+            return EXIT_HOST;
+        }
+    }
+    return EXIT_USAGE;
+}
+
+/* ---- the end ---- */
+
+static void stopped(void *self)
+{
+    struct application *app = self;
+
+    app->stopped = true;
+    event_loop_stop(app->loop);
+}
+
+static void stop(struct application *app)
+{
+    if (!app->stopping) {
+        app->stopping = true;
+        daemon_stop(app->daemon, stopped, app);
+    }
+}
+
+static void end_signal(void *self, int signo)
+{
+    struct application *app = self;
+
+    if (app->stopping) {
+        app->at_once = true;
+        event_loop_stop(app->loop);
+    } else {
+        logger_log(app->logger, IOD_LOG_INFO, NULL, "ending; a second signal ends at once");
+        stop(app);
+    }
+}
+
+/* ---- the guests' states ---- */
+
+static void announce(struct application *app)
+{
+    static const char line[] = "ready\n";
+
+    app->ready = true;
+    logger_log(app->logger, IOD_LOG_INFO, NULL, "ready: all guests are running");
+    if (app->line->ready_fd >= 0) {
+        if (write(app->line->ready_fd, line, sizeof(line) - 1) < 0) {
+            logger_log(app->logger, IOD_LOG_WARNING, "--ready-fd", strerror(errno));
+        }
+        close(app->line->ready_fd);
+    }
+}
+
+static bool all(const struct application *app, const bool *flags)
+{
+    for (unsigned i = 0; i < app->line->guest_count; i++) {
+        if (!flags[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void look(void *self)
+{
+    struct application *app = self;
+
+    if (!app->ready && all(app, app->running)) {
+        announce(app);
+    }
+    /* A guest with --wait is taken on again when its domain is gone, so that some guest is always left. */
+    if (daemon_guests(app->daemon) == 0 || (app->line->exit_when_gone && all(app, app->ended))) {
+        stop(app);
+    }
+}
+
+static void guest_state(void *self, const char *domain, const char *state)
+{
+    struct application *app = self;
+
+    for (unsigned i = 0; i < app->line->guest_count; i++) {
+        if (strcmp(app->line->guests[i].domain, domain) == 0) {
+            app->running[i] = strcmp(state, "running") == 0;
+            app->ended[i] = strcmp(state, "gone") == 0 || strcmp(state, "failed") == 0;
+        }
+    }
+    app->failed = app->failed || strcmp(state, "failed") == 0;
+    app->loop->ops->task_soon(app->look);
+}
+
+/* ---- making ---- */
+
+static enum exit_code add_modules(struct application *app, struct iod_error *error)
+{
+    app->modules = modules_create();
+    if (!app->modules) {
+        iod_fail(error, ENOMEM, "out of memory");
+        return EXIT_HOST;
+    }
+    for (unsigned i = 0; i < app->line->module_count; i++) {
+        if (modules_load(app->modules, app->line->modules[i], error)) {
+            return EXIT_USAGE;
+        }
+    }
+    return builtin_modules_add(app->modules, error) ? EXIT_HOST : EXIT_OK;
+}
+
+/* A misspelt device is told before anything of the host is asked for. */
+static int check_names(const struct application *app, struct iod_error *error)
+{
+    for (unsigned i = 0; i < app->line->guest_count; i++) {
+        const struct guest_spec *guest = &app->line->guests[i];
+        for (unsigned k = 0; k < guest->device_count; k++) {
+            if (!modules_device(app->modules, guest->devices[k].name, error)) {
+                return -error->code;
+            }
+        }
+    }
+    return 0;
+}
+
+static int make_loop(struct application *app, struct iod_error *error)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+
+    app->loop = event_loop_create();
+    if (!app->loop) {
+        return iod_fail(error, errno, "event loop: %s", strerror(errno));
+    }
+    app->look = app->loop->ops->task_add(app->loop, look, app);
+    if (!app->look) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    for (unsigned i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+        int ret = event_loop_signal(app->loop, signals[i], end_signal, app);
+        if (ret) {
+            return iod_fail(error, -ret, "signal %s: %s", strsignal(signals[i]), strerror(-ret));
+        }
+    }
+    return 0;
+}
+
+static int make_daemon(struct application *app, struct iod_error *error)
+{
+    const struct command_line *line = app->line;
+
+    app->running = calloc(line->guest_count, sizeof(*app->running));
+    app->ended = calloc(line->guest_count, sizeof(*app->ended));
+    if (!app->running || !app->ended) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    if (make_loop(app, error)) {
+        return -error->code;
+    }
+    app->hypervisor = xen_hypervisor_create(error);
+    if (!app->hypervisor) {
+        return -error->code;
+    }
+    if (command_line_needs_store(line)) {
+        app->store = xen_store_create(app->loop, NULL, error);
+        if (!app->store) {
+            return -error->code;
+        }
+    }
+    app->daemon = daemon_create(
+        &(struct daemon_config){
+            .loop = app->loop,
+            .hypervisor = app->hypervisor,
+            .store = app->store,
+            .modules = app->modules,
+            .record_dir = line->record_dir,
+            .log_level = line->log_level,
+            .log = logger_log,
+            .log_self = app->logger,
+            .guest_state = guest_state,
+            .guest_self = app,
+        },
+        error);
+    return app->daemon ? 0 : -error->code;
+}
+
+static void finish(struct application *app)
+{
+    daemon_destroy(app->daemon);
+    if (app->store) {
+        app->store->ops->destroy(app->store);
+    }
+    if (app->hypervisor) {
+        app->hypervisor->ops->destroy(app->hypervisor);
+    }
+    if (app->modules) {
+        modules_destroy(app->modules);
+    }
+    if (app->loop) {
+        app->loop->ops->task_remove(app->look);
+        event_loop_destroy(app->loop);
+    }
+    free(app->running);
+    free(app->ended);
+}
+
+/* All specs are checked before any guest is touched by what follows an error: the ones taken on are stopped again. */
+static enum exit_code serve(struct application *app)
+{
+    struct iod_error error = {0};
+    enum exit_code code = EXIT_OK;
+
+    for (unsigned i = 0; i < app->line->guest_count && code == EXIT_OK; i++) {
+        if (daemon_add_guest(app->daemon, &app->line->guests[i], &error)) {
+            say_error(app->logger, &error);
+            code = exit_code_of(&error);
+            stop(app);
+        }
+    }
+    int ret = event_loop_run(app->loop);
+    if (ret) {
+        logger_log(app->logger, IOD_LOG_ERROR, "event loop", strerror(-ret));
+        return EXIT_HOST;
+    }
+    if (app->at_once) {
+        return EXIT_AT_ONCE;
+    }
+    return code != EXIT_OK ? code : app->failed ? EXIT_GUEST : EXIT_OK;
+}
+
+enum exit_code application_run(const struct command_line *line, struct logger *logger)
+{
+    struct application app = {.line = line, .logger = logger};
+    struct iod_error error = {0};
+    enum exit_code code = add_modules(&app, &error);
+
+    if (code == EXIT_OK && check_names(&app, &error)) {
+        code = EXIT_USAGE;
+    }
+    if (code == EXIT_OK && make_daemon(&app, &error)) {
+        code = EXIT_HOST;
+    }
+    if (code != EXIT_OK) {
+        say_error(logger, &error);
+    } else {
+        signal(SIGPIPE, SIG_IGN); /* a peer that closed its end is an error of that write, no more */
+        code = serve(&app);
+        if (!app.stopped) {
+            return code; /* guests are left: nothing of theirs may be taken apart; the kernel cleans up */
+        }
+    }
+    finish(&app);
+    return code;
+}
+
+enum exit_code application_help(const struct command_line *line, struct logger *logger)
+{
+    struct application app = {.line = line, .logger = logger};
+    struct iod_error error = {0};
+    enum exit_code code = add_modules(&app, &error);
+
+    if (code == EXIT_OK && line->command == COMMAND_HELP_DEVICES) {
+        modules_list(app.modules, stdout);
+    } else if (code == EXIT_OK && modules_help(app.modules, line->help_device, stdout, &error)) {
+        code = EXIT_USAGE;
+    }
+    if (code != EXIT_OK) {
+        say_error(logger, &error);
+    }
+    finish(&app);
+    return code;
+}
