@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-# shellcheck shell=sh disable=SC2154
+# shellcheck shell=dash
 # Case 6, in each dom0less guest: reads the disk with both vCPUs at once, mounts
 # its file system, writes, syncs, remounts and reads back. Sourced by the lab's
 # init, which has `say`.
