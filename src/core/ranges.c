@@ -31,6 +31,11 @@ struct iod_region *iod_region_add(struct iod_device *device, const char *name, u
     return region;
 }
 
+uint64_t region_length(const struct iod_region *region)
+{
+    return region->length;
+}
+
 int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t base, struct iod_error *error)
 {
     struct guest *guest = region->device->guest;

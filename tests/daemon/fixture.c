@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "fixture.h"
+
+#include <check.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define GUEST_RAM (16u << 20)
+#define ARGUMENTS_MAX 40
+
+void fixture_start(struct fixture *fixture, enum mock_profile profile, unsigned vcpus)
+{
+    memset(fixture, 0, sizeof(*fixture));
+    fixture->mock = mock_start(NULL);
+    ck_assert_ptr_nonnull(fixture->mock);
+    fixture->guest = mock_domain_new(fixture->mock, profile, GUEST_RAM, vcpus);
+    ck_assert_ptr_nonnull(fixture->guest);
+    snprintf(fixture->domid, sizeof(fixture->domid), "%u", mock_domid(fixture->guest));
+    snprintf(fixture->records, sizeof(fixture->records), "%s/records", mock_dir(fixture->mock));
+    fixture->arch = profile == MOCK_ARM64 ? "arm" : "x86";
+    fixture->type = profile == MOCK_HVM ? "hvm" : "pvh";
+}
+
+static struct mock_daemon *spawn(struct fixture *fixture, va_list more)
+{
+    const char *program = getenv("IOREQD");
+    const char *arguments[ARGUMENTS_MAX] = {program ? program : "ioreqd", "--record-dir", fixture->records, "--no-xenstore",
+                                            "--arch", fixture->arch, "--domain", fixture->domid};
+    unsigned count = 8;
+    if (fixture->type) {
+        arguments[count++] = "--type";
+        arguments[count++] = fixture->type;
+    }
+    const char *argument;
+    while ((argument = va_arg(more, const char *))) {
+        ck_assert_uint_lt(count, ARGUMENTS_MAX - 1);
+        arguments[count++] = argument;
+    }
+    struct mock_daemon *daemon = mock_spawn_daemon(fixture->mock, (char *const *)(uintptr_t)arguments);
+    ck_assert_ptr_nonnull(daemon);
+    return daemon;
+}
+
+struct mock_daemon *fixture_spawn(struct fixture *fixture, ...)
+{
+    va_list more;
+    va_start(more, fixture);
+    struct mock_daemon *daemon = spawn(fixture, more);
+    va_end(more);
+    return daemon;
+}
+
+void fixture_run(struct fixture *fixture, ...)
+{
+    va_list more;
+    va_start(more, fixture);
+    fixture->daemon = spawn(fixture, more);
+    va_end(more);
+    int result = mock_daemon_wait_log(fixture->daemon, ": running", FIXTURE_TIMEOUT_MS);
+    ck_assert_msg(result == 0, "ioreqd did not get the guest running (%d):\n%s", result, mock_daemon_log(fixture->daemon));
+}
+
+int fixture_status(struct mock_daemon *daemon)
+{
+    int status;
+    int result = mock_daemon_wait(daemon, FIXTURE_TIMEOUT_MS, &status);
+    ck_assert_msg(result == 0, "ioreqd did not end (%d):\n%s", result, mock_daemon_log(daemon));
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void fixture_terminate(struct fixture *fixture)
+{
+    mock_daemon_signal(fixture->daemon, SIGTERM);
+    int status = fixture_status(fixture->daemon);
+    ck_assert_msg(status == 0, "exit status %d:\n%s", status, mock_daemon_log(fixture->daemon));
+    mock_daemon_free(fixture->daemon);
+    fixture->daemon = NULL;
+}
+
+void fixture_kill(struct fixture *fixture)
+{
+    int status;
+    mock_daemon_signal(fixture->daemon, SIGKILL);
+    ck_assert_int_eq(mock_daemon_wait(fixture->daemon, FIXTURE_TIMEOUT_MS, &status), 0);
+    mock_daemon_free(fixture->daemon);
+    fixture->daemon = NULL;
+}
+
+void fixture_expect_log(struct mock_daemon *daemon, const char *text)
+{
+    const char *log = mock_daemon_log(daemon);
+    ck_assert_msg(strstr(log, text) != NULL, "the log lacks \"%s\":\n%s", text, log);
+}
+
+void fixture_expect_clean(struct fixture *fixture)
+{
+    struct mock_domain_info info;
+    ck_assert_int_eq(mock_domain_info(fixture->guest, &info), 0);
+    ck_assert_uint_eq(info.server_mask, 0);
+    ck_assert_uint_eq(info.foreign_pages, 0);
+    ck_assert_uint_eq(info.resource_pages, 0);
+    ck_assert_uint_eq(info.bound_ports, 0);
+}
+
+void fixture_stop(struct fixture *fixture)
+{
+    if (fixture->daemon) {
+        fixture_terminate(fixture);
+    }
+    ck_assert_msg(mock_panics(fixture->mock) == 0, "real Xen would have died: %s", mock_panic_text(fixture->mock, 0));
+    mock_guest_free(fixture->guest);
+    mock_stop(fixture->mock);
+}
+
+uint8_t fixture_pattern(uint64_t offset)
+{
+    return (uint8_t)((offset / 512) * 7 + offset % 512);
+}
+
+const char *fixture_image(struct fixture *fixture, const char *name, uint64_t size)
+{
+    static char path[160];
+    uint8_t bytes[4096];
+    snprintf(path, sizeof(path), "%s/%s", mock_dir(fixture->mock), name);
+    int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    ck_assert_int_ge(fd, 0);
+    for (uint64_t at = 0; at < size; at += sizeof(bytes)) {
+        for (unsigned i = 0; i < sizeof(bytes); i++) {
+            bytes[i] = fixture_pattern(at + i);
+        }
+        size_t part = size - at < sizeof(bytes) ? size - at : sizeof(bytes);
+        ck_assert_int_eq(write(fd, bytes, part), (ssize_t)part);
+    }
+    close(fd);
+    return path;
+}
