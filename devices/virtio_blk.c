@@ -691,13 +691,13 @@ static void blk_start(struct iod_device *device)
     }
 }
 
-/* To cancel is the backend's: the core asks it next, and each request's done follows from there. */
+/* To cancel is the backend's, which the core asks too: each request's done follows from there. */
 static enum iod_when blk_quiesce(struct iod_device *device, enum iod_drain drain_how)
 {
     struct blk *blk = iod_self(device);
 
     blk->stopping = true;
-    if (drain_how == IOD_FINISH && blk->in_flight) {
+    if (blk->in_flight) {
         blk->waiting = true;
         return IOD_LATER;
     }

@@ -251,6 +251,7 @@ void iod_virtq_flush(struct iod_virtq *queue)
             queue->virtio->transport->interrupt(queue->virtio, queue->index);
         }
     }
+    virtq_refill(queue);
     settle(queue);
 }
 
