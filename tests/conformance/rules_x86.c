@@ -19,6 +19,18 @@ static void say_command(struct context *ctx, struct server *servers, unsigned in
     say_run(ctx, name, &one, "done");
 }
 
+/* Two pages of buffer, zero but for the values that single elements carry. */
+static void fill_buffer(struct context *ctx)
+{
+    uint64_t buffer = ctx->ram + BUFFER_OFFSET;
+    struct command clear = { .op = GUEST_REP_STOS, .size = 4, .count = 2 * GUEST_PAGE / 4, .addr = buffer };
+    struct command first = mem_write(4, buffer, 0x11223344), third = mem_write(4, buffer + 0x1002, 0x55667788);
+
+    run_alone(ctx, &clear, NULL);
+    run_alone(ctx, &first, NULL);
+    run_alone(ctx, &third, NULL);
+}
+
 static void say_rep_pio(struct context *ctx, struct server *server, const char *name, enum guest_op op,
                         unsigned int size, unsigned int count, uint64_t offset, bool down)
 {
@@ -30,11 +42,6 @@ static void say_rep_pio(struct context *ctx, struct server *server, const char *
 
 static void rep_pio(struct context *ctx, struct server *server)
 {
-    struct command first = mem_write(4, ctx->ram + BUFFER_OFFSET, 0x11223344);
-    struct command third = mem_write(4, ctx->ram + BUFFER_OFFSET + 0x1002, 0x55667788);
-
-    run_alone(ctx, &first, NULL);
-    run_alone(ctx, &third, NULL);
     say_rep_pio(ctx, server, "R15.outsl-16", GUEST_REP_OUTS, 4, 16, 0, false);
     say_rep_pio(ctx, server, "R15.outsl-1", GUEST_REP_OUTS, 4, 1, 0, false);
     say_rep_pio(ctx, server, "R15.outsl-0", GUEST_REP_OUTS, 4, 0, 0, false);
@@ -44,6 +51,9 @@ static void rep_pio(struct context *ctx, struct server *server)
     say_rep_pio(ctx, server, "R15.outsb-5000", GUEST_REP_OUTS, 1, 5000, 0x10, false);
     say_rep_pio(ctx, server, "R15.outsl-down", GUEST_REP_OUTS, 4, 16, 0x100, true);
     say_rep_pio(ctx, server, "R15.outsl-down-over-page", GUEST_REP_OUTS, 4, 4, 0x1004, true);
+    say_rep_pio(ctx, server, "R15.outsw-down-over-page", GUEST_REP_OUTS, 2, 5, 0x1003, true);
+    say_rep_pio(ctx, server, "R15.outsb-down-over-page", GUEST_REP_OUTS, 1, 5, 0x1002, true);
+    say_rep_pio(ctx, server, "R15.outsl-down-straddle", GUEST_REP_OUTS, 4, 4, 0x1006, true);
     say_rep_pio(ctx, server, "R15.outsl-straddle", GUEST_REP_OUTS, 4, 3, 0xffa, false);
     say_rep_pio(ctx, server, "R15.insl-16", GUEST_REP_INS, 4, 16, 0, false);
     say_rep_pio(ctx, server, "R15.insw-16", GUEST_REP_INS, 2, 16, 0, false);
@@ -80,18 +90,29 @@ static void rep_mmio(struct context *ctx, struct server *server)
     say_movs(ctx, server, "R15.movsl-to-mmio-down", 4, 8, mmio + 0x100, buffer + 0x100, true);
     say_movs(ctx, server, "R15.movsl-over-mmio-page", 4, 8, mmio + 0xff0, buffer, false);
     say_movs(ctx, server, "R15.movsl-over-ram-page", 4, 8, mmio, buffer + 0xff0, false);
+    say_movs(ctx, server, "R15.movsl-down-over-mmio-page", 4, 8, mmio + 0x1008, buffer + 0x100, true);
+    say_movs(ctx, server, "R15.movsl-down-over-ram-page", 4, 8, mmio + 0x100, buffer + 0x1008, true);
+    say_movs(ctx, server, "R15.movsl-straddle-mmio", 4, 3, mmio + 0xffa, buffer, false);
+    say_movs(ctx, server, "R15.movsl-straddle-mmio-read", 4, 3, buffer, mmio + 0xffa, false);
+    say_movs(ctx, server, "R15.movsl-straddle-ram", 4, 3, mmio, buffer + 0xffa, false);
+    say_movs(ctx, server, "R15.movsl-1-to-mmio", 4, 1, mmio + 0xffe, buffer, false);
+    say_movs(ctx, server, "R15.movsl-1-from-mmio", 4, 1, buffer, mmio + 0xffe, false);
     say_movs(ctx, server, "R15.movsl-mmio-to-mmio", 4, 2, mmio + 0x800, mmio, false);
     say_stos(ctx, server, "R15.stosl-16", 4, 16, mmio, false);
     say_stos(ctx, server, "R15.stosw-16", 2, 16, mmio, false);
     say_stos(ctx, server, "R15.stosb-16", 1, 16, mmio, false);
     say_stos(ctx, server, "R15.stosl-down", 4, 8, mmio + 0x100, true);
     say_stos(ctx, server, "R15.stosl-over-page", 4, 8, mmio + 0xff0, false);
+    say_stos(ctx, server, "R15.stosl-down-over-page", 4, 8, mmio + 0x1008, true);
+    say_stos(ctx, server, "R15.stosl-straddle", 4, 4, mmio + 0xff6, false);
+    say_stos(ctx, server, "R15.stosl-1-straddle", 4, 1, mmio + 0xffe, false);
 }
 
 void rule_rep(struct context *ctx, const char *rule)
 {
     struct server server = NO_SERVER;
 
+    fill_buffer(ctx);
     if (server_open(ctx, &server, false, ctx->port, ctx->port + 15)) {
         say(rule, "%s", outcome(-1));
     } else {
