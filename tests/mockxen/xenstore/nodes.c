@@ -7,7 +7,7 @@
 #include <xen/io/xs_wire.h>
 
 #include "client.h"
-#include "xenstore.h"
+#include "mock_xenstore.h"
 
 /* A domain's own xenstore port; its page is grant 1, the gfn only has to be a number. */
 #define GUEST_PORT "1"

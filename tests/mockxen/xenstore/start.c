@@ -14,7 +14,7 @@
 #include <xen/io/xs_wire.h>
 
 #include "client.h"
-#include "xenstore.h"
+#include "mock_xenstore.h"
 
 #define START_TIMEOUT_MS 10000
 #define STEP_MS 5

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <xenstore.h>
 
-#include "xenstore.h"
+#include "mock_xenstore.h"
 
 #define RAM (16u << 20)
 #define WAIT_MS 10000
