@@ -50,6 +50,11 @@ static void events_ready(void *self, unsigned events)
     (void)events;
     for (unsigned round = 0; round < EVENT_ROUNDS; round++) {
         int count = daemon->hv->ops->event_take(daemon->hv, ports, EVENT_BATCH);
+        if (count < 0 && count != -EAGAIN) {
+            daemon_log(daemon, IOD_LOG_ERROR, "event channels", "the handle is lost (%s): no guest can be served any more",
+                       strerror(-count));
+            daemon->loop->ops->watch_set(daemon->event_watch, 0);
+        }
         if (count <= 0) {
             break;
         }

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +26,7 @@ void fixture_start(struct fixture *fixture, enum mock_profile profile, unsigned 
     snprintf(fixture->domid, sizeof(fixture->domid), "%u", mock_domid(fixture->guest));
     snprintf(fixture->records, sizeof(fixture->records), "%s/records", mock_dir(fixture->mock));
     fixture->arch = profile == MOCK_ARM64 ? "arm" : "x86";
-    fixture->type = profile == MOCK_HVM ? "hvm" : "pvh";
+    fixture->type = profile == MOCK_HVM ? "hvm" : profile == MOCK_PVH ? "pvh" : NULL;
 }
 
 static struct mock_daemon *spawn(struct fixture *fixture, va_list more)
@@ -140,4 +141,44 @@ const char *fixture_image(struct fixture *fixture, const char *name, uint64_t si
     }
     close(fd);
     return path;
+}
+
+/* ---- a vCPU in a thread of its own ---- */
+
+struct fixture_vcpu {
+    pthread_t thread;
+    struct mock_guest *guest;
+    unsigned vcpu;
+    uint64_t value;
+    enum mock_status status;
+};
+
+static void *wait_for_access(void *self)
+{
+    struct fixture_vcpu *vcpu = self;
+    vcpu->status = mock_access_wait(vcpu->guest, vcpu->vcpu, FIXTURE_TIMEOUT_MS, &vcpu->value);
+    return NULL;
+}
+
+struct fixture_vcpu *fixture_access(struct fixture *fixture, unsigned vcpu, const struct mock_access *access)
+{
+    struct fixture_vcpu *self = calloc(1, sizeof(*self));
+    ck_assert_ptr_nonnull(self);
+    self->guest = fixture->guest;
+    self->vcpu = vcpu;
+    ck_assert_int_eq(mock_access_start(fixture->guest, vcpu, access), 0);
+    ck_assert_int_eq(mock_access_wait(fixture->guest, vcpu, 100, NULL), MOCK_BLOCKED);
+    ck_assert_int_eq(pthread_create(&self->thread, NULL, wait_for_access, self), 0);
+    return self;
+}
+
+enum mock_status fixture_join(struct fixture_vcpu *vcpu, uint64_t *value)
+{
+    ck_assert_int_eq(pthread_join(vcpu->thread, NULL), 0);
+    enum mock_status status = vcpu->status;
+    if (value) {
+        *value = vcpu->value;
+    }
+    free(vcpu);
+    return status;
 }

@@ -47,4 +47,10 @@ uint8_t fixture_pattern(uint64_t offset);
 /* Waits until the domain's info satisfies: no server, no mapping. */
 void fixture_expect_clean(struct fixture *fixture);
 
+/* Begins an access that must block, and lets the vCPU wait for its end in a thread (a vCPU takes its answer only there). */
+struct fixture_vcpu;
+struct fixture_vcpu *fixture_access(struct fixture *fixture, unsigned vcpu, const struct mock_access *access);
+/* Waits for its end and frees it; value may be NULL. */
+enum mock_status fixture_join(struct fixture_vcpu *vcpu, uint64_t *value);
+
 #endif

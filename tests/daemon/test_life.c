@@ -141,11 +141,10 @@ START_TEST(leave_and_successor)
     ck_assert_uint_eq(servers(), 1);
     ck_assert(record_exists(0));
     struct mock_access in = {.space = MOCK_PIO, .read = true, .size = 1, .addr = PORT};
-    ck_assert_int_eq(mock_access_start(f.guest, 0, &in), 0);
-    ck_assert_int_eq(mock_access_wait(f.guest, 0, 200, NULL), MOCK_BLOCKED);
+    struct fixture_vcpu *waiting = fixture_access(&f, 0, &in);
     fixture_run(&f, "--device", DEBUGCON, NULL);
     uint64_t value = 0;
-    ck_assert_int_eq(mock_access_wait(f.guest, 0, FIXTURE_TIMEOUT_MS, &value), MOCK_DONE);
+    ck_assert_int_eq(fixture_join(waiting, &value), MOCK_DONE);
     ck_assert_uint_eq(value, 0xff); /* answered when the dead server was removed */
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
     ck_assert_uint_eq(servers(), 1);
@@ -163,12 +162,11 @@ START_TEST(killed_and_successor)
     ck_assert_uint_eq(servers(), 3);
     ck_assert(record_exists(1));
     struct mock_access in = {.space = MOCK_PIO, .read = true, .size = 1, .addr = PORT};
-    ck_assert_int_eq(mock_access_start(f.guest, 1, &in), 0);
-    ck_assert_int_eq(mock_access_wait(f.guest, 1, 100, NULL), MOCK_BLOCKED);
+    struct fixture_vcpu *waiting = fixture_access(&f, 1, &in);
     fixture_run(&f, "--device", DEBUGCON, NULL);
     fixture_expect_log(f.daemon, "removed ioreq server 1");
     fixture_expect_log(f.daemon, "ioreq server 0 is not ours");
-    ck_assert_int_eq(mock_access_wait(f.guest, 1, FIXTURE_TIMEOUT_MS, NULL), MOCK_DONE);
+    ck_assert_int_eq(fixture_join(waiting, NULL), MOCK_DONE);
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
     ck_assert_uint_eq(servers(), 3);
     fixture_terminate(&f);
@@ -342,7 +340,8 @@ START_TEST(every_call_fails_once)
             bool fired = mock_fail_fired(f.mock, kinds[k]);
             mock_fail(f.mock, kinds[k], 0, 0, 0);
             if (served) {
-                ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
+                uint8_t value = vcpu_inb(f.guest, 0, PORT);
+                ck_assert_msg(value == 0xe9, "kind %u, call %u: read 0x%x\n%s", k, nth, value, mock_daemon_log(daemon));
                 mock_daemon_signal(daemon, SIGTERM);
             }
             int status = fixture_status(daemon);

@@ -109,6 +109,8 @@ void evt_hup(struct mx *mx, unsigned handle)
         }
     }
     atomic_store(&mx->g->handles[handle].gen, 0);
+    /* The guest library holds a copy: closing ours alone would leave the old stream registered under the handle's tag. */
+    epoll_ctl(mx->epfd, EPOLL_CTL_DEL, mx->files[handle].fd, NULL);
     close(mx->files[handle].fd);
     mx->files[handle].fd = -1;
 }
