@@ -374,8 +374,6 @@ void modules_list(const struct modules *modules, FILE *to)
 /* The options of a device's possible backends: which of them it takes, only its create knows. */
 static void help_backends(const struct class_list *list, const char *key, FILE *to)
 {
-    char prefix[32];
-    snprintf(prefix, sizeof(prefix), "%s.", key);
     for (unsigned i = 0; i < list->count; i++) {
         const struct class_view *view = &list->views[i];
         if (view->options && view->options[0].name) {

@@ -29,9 +29,10 @@ static void submit(struct iod_block *block, struct iod_block_request *request)
 {
 }
 
+static const struct iod_option slow_options[] = {{.name = "delay", .type = IOD_OPTION_NUMBER}, {.name = NULL}};
 static const struct iod_block_class slow = {
     .size = sizeof(slow), .name = "example-slow", .summary = "A slow filter", .filter = true, .open = open_block,
-    .submit = submit,
+    .submit = submit, .options = slow_options,
 };
 
 static int open_chardev(struct iod_chardev *chardev, struct iod_error *error)

@@ -190,6 +190,7 @@ START_TEST(lists_and_helps)
     ck_assert_ptr_nonnull(strstr(text, "example-lamp: A lamp\n  colour=TEXT"));
     ck_assert_ptr_nonnull(strstr(text, "of the lamp (default: blue)\n"));
     ck_assert_ptr_nonnull(strstr(text, "irq=NUMBER|none"));
+    ck_assert_ptr_nonnull(strstr(text, "With block.filter=example-slow (A slow filter):\n  block.filter.delay=NUMBER"));
     free(text);
     modules_destroy(modules);
 }
