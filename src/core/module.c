@@ -377,8 +377,10 @@ static void help_backends(const struct class_list *list, const char *key, FILE *
     for (unsigned i = 0; i < list->count; i++) {
         const struct class_view *view = &list->views[i];
         if (view->options && view->options[0].name) {
-            fprintf(to, "With %s%s=%s (%s):\n", key, view->filter ? ".filter" : "", view->name,
-                    summary_of(view));
+            const char *sub = view->filter ? ".filter" : "";
+            char prefix[40];
+            snprintf(prefix, sizeof(prefix), "%s%s.", key, sub);
+            fprintf(to, "With %s%s=%s (%s):\n", key, sub, view->name, summary_of(view));
             options_help(to, view->options, prefix);
         }
     }
