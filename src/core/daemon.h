@@ -43,6 +43,12 @@ void daemon_destroy(struct daemon *daemon);
 
 /* Checks the spec against the schemas, then takes the guest on (waiting for it, if told so). The spec is copied. */
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
+/*
+ * Takes the device `id` off the running guest that was added as `domain`, surprise removal: its I/O is cancelled. done is
+ * called, later, when it is gone (with its guest at the latest). -ENOENT, -EBUSY.
+ */
+int daemon_detach_device(struct daemon *daemon, const char *domain, const char *id, void (*done)(void *self), void *self,
+                         struct iod_error *error);
 /* Ends all guests: I/O in flight finishes, accesses are answered, then each guest's on_exit. Calls stopped(self) later. */
 void daemon_stop(struct daemon *daemon, void (*stopped)(void *self), void *self);
 unsigned daemon_guests(const struct daemon *daemon);

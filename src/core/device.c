@@ -584,6 +584,7 @@ void device_destroy(struct iod_device *device)
         free(irq);
     }
     list_remove(&device->link);
+    detach_end(device->detach);
     options_destroy(device->options);
     device_spec_finish(&device->spec);
     free(device->id);

@@ -128,6 +128,7 @@ struct iod_device {
     bool class_quiet, backends_begun, backends_quiet; /* LIFE_QUIESCE */
     void (*opened)(void *self, struct iod_device *device, int error, const char *why);
     void *opened_self;
+    struct detach *detach;        /* under way */
     unsigned mappings;            /* iod_mapping in the device's hands */
     uint64_t guest_errors;
     uint64_t guest_errors_until_ns; /* no line is printed before */
@@ -257,6 +258,9 @@ bool device_answers(const struct iod_device *device); /* accesses may reach it n
 
 /* dma.c */
 void mapping_pools_destroy(struct daemon *daemon);
+
+/* detach.c */
+void detach_end(struct detach *detach);
 
 /* record.c */
 struct cleanup;
