@@ -19,6 +19,7 @@
 /* What a vCPU does at the moment. */
 struct vcpu {
     bool busy;       /* an access or a hypercall of the mock is under way */
+    bool balloon;    /* what is under way is a hypercall, whose result is known */
     bool lost;       /* the domain crashed or died in it: it never ends */
     bool aborted;
     uint64_t result;
@@ -157,6 +158,7 @@ static void start_command(struct context *ctx, unsigned int vcpu, const struct c
     case GUEST_BALLOON_OUT:
         status = mock_decrease_reservation_start(player->guest, vcpu, command->addr / GUEST_PAGE, 1);
         self->busy = status == 0;
+        self->balloon = true;
         self->result = 1;
         break;
     case GUEST_IRQ_MSI:
@@ -195,7 +197,7 @@ static bool command_done(struct context *ctx, unsigned int vcpu, uint64_t *resul
             self->lost = true;
         }
         self->busy = false;
-        self->result = value;
+        self->result = self->balloon ? self->result : value;
     }
     *result = self->result;
     *aborted = self->aborted;

@@ -94,8 +94,8 @@ static void say_answer(struct context *ctx, const char *name, unsigned int size,
         if (!command_wait(ctx, 0, WAIT_MS, &result, &aborted)) {
             say(name, "stuck");
         } else {
-            say(name, "%s%" PRIx64 ", slot state %u", aborted ? "data abort " : "", result,
-                slot_state(&server, 0));
+            say(name, "%" PRIx64 ", slot state %u%s", result, slot_state(&server, 0),
+                aborted ? ", data abort" : "");
         }
     }
     server_close(ctx, &server);
@@ -167,7 +167,11 @@ static void say_winner(struct context *ctx, const char *name, struct server *ser
 
     run(ctx, servers, count, &command, 0x1234, &one);
     if (one.requests == 0) {
-        say(name, "nobody, %s%" PRIx64, one.aborted ? "data abort " : "", one.result);
+        if (one.aborted) {
+            say(name, "nobody, data abort");
+        } else {
+            say(name, "nobody, %" PRIx64, one.result);
+        }
     } else {
         say(name, "id %d, %u request(s)", servers[one.server[0]].id, one.requests);
     }

@@ -145,6 +145,8 @@ void rule_two_vcpus(struct context *ctx, const char *rule)
     }
     ctx->guest->start(ctx, 0, &command);
     say("R29.slot-0", "%s", slot_wait(ctx, &server, 0, &request) ? "READY" : "none");
+    servers_pump(ctx, &server, 1, ctx->quiet_ms);
+    servers_pump(ctx, &server, 1, ctx->quiet_ms);
     server.events[0] = server.events[1] = 0;
     ctx->guest->start(ctx, 1, &command);
     say("R29.slot-1", "%s", slot_wait(ctx, &server, 1, &request) ? "READY" : "none");

@@ -17,9 +17,9 @@ int dm_target(struct call *c, struct domain **d)
 {
     uint32_t domid = c->req->domid;
 
-    /* A stub domain's or dom0's own number is no ordinary target. */
+    /* A stub domain's or dom0's own number is no ordinary target. DOMID_SELF is not even looked up: ESRCH. */
     *d = domain_find(c->mx, domid);
-    if (domid == c->conn->caller || domid == DOMID_SELF) {
+    if (domid == c->conn->caller) {
         return -EPERM;
     }
     if (!*d) {
@@ -156,14 +156,35 @@ static int op_relocate(struct domain *d, const struct xen_dm_op_relocate_memory 
     return 0;
 }
 
-static int op_cacheattr(const struct xen_dm_op_pin_memory_cacheattr *a)
+/** Pins have no effect here, but a range is known once pinned. */
+static int op_cacheattr(struct domain *d, const struct xen_dm_op_pin_memory_cacheattr *a)
 {
+    struct cache_pin *free_pin = NULL;
     bool known = a->type <= 1 || (a->type >= 4 && a->type <= 7) || a->type == XEN_DMOP_DELETE_MEM_CACHEATTR;
 
     if (a->pad || a->end < a->start || !known) {
         return -EINVAL;
     }
-    return a->type == XEN_DMOP_DELETE_MEM_CACHEATTR ? -ENOENT : 0; /* pins have no effect here: none is kept */
+    for (unsigned i = 0; i < MAX_PINS; i++) {
+        struct cache_pin *p = &d->pins[i];
+
+        if (!p->used) {
+            free_pin = free_pin ? free_pin : p;
+        } else if (p->start == a->start && p->end == a->end) {
+            p->used = a->type != XEN_DMOP_DELETE_MEM_CACHEATTR;
+            return 0;
+        } else if (p->start <= a->end && a->start <= p->end && a->type != XEN_DMOP_DELETE_MEM_CACHEATTR) {
+            return -EBUSY;
+        }
+    }
+    if (a->type == XEN_DMOP_DELETE_MEM_CACHEATTR) {
+        return -ENOENT;
+    }
+    if (!free_pin) {
+        return -ENOSPC;
+    }
+    *free_pin = (struct cache_pin){ .used = true, .start = a->start, .end = a->end };
+    return 0;
 }
 
 static int op_event(struct domain *d, const struct xen_dm_op_inject_event *a)
@@ -220,7 +241,7 @@ static int other_op(struct call *c, struct domain *d, struct xen_dm_op *op, cons
     case XEN_DMOP_relocate_memory:
         return op_relocate(d, &op->u.relocate_memory);
     case XEN_DMOP_pin_memory_cacheattr:
-        return op_cacheattr(&op->u.pin_memory_cacheattr);
+        return op_cacheattr(d, &op->u.pin_memory_cacheattr);
     case XEN_DMOP_nr_vcpus:
         op->u.nr_vcpus.vcpus = d->shm->nr_vcpus;
         return 0;

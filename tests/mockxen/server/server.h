@@ -30,6 +30,13 @@ struct procdom {
     unsigned nr_grants, cap_grants;
 };
 
+/** A range whose cache attribute is pinned; bounds inclusive. */
+struct cache_pin {
+    bool used;
+    uint64_t start, end;
+};
+#define MAX_PINS 64u
+
 struct domain {
     struct mx_dom *shm;
     struct mx_dom_pub *pub;
@@ -44,6 +51,7 @@ struct domain {
     uint32_t special_gfns;          /* HVM's 8 ioreq pages in use, bit each */
     uint32_t vram_nr;               /* track_dirty_vram active */
     uint64_t vram_first;
+    struct cache_pin pins[MAX_PINS];
 };
 
 struct conn {

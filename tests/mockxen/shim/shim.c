@@ -44,7 +44,7 @@ ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, si
     n = mx_call(s->fd, req, data, len, rep, out, cap, fds);
     pthread_mutex_unlock(&s->lock);
     if (n < 0) {
-        errno = (int)-n;
+        errno = n == -ENOTSOCK ? ENOTTY : (int)-n; /* restricted: /dev/null now, which knows none of Xen's ioctls */
         return -1;
     }
     return n;
