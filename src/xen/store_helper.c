@@ -22,7 +22,7 @@
 #include "xen/store_message.h"
 
 #define RETRY_MIN_MS 100
-#define POLL_MS 1000 /* how often to look when xenstored lets us watch nothing */
+#define POLL_MS (STORE_ALIVE_MS / 5) /* how often to look when xenstored lets us watch nothing */
 
 struct helper {
     int fd;              /* to the daemon, blocking: a slow daemon slows us down */
