@@ -32,6 +32,12 @@ bool mx_evt_raise(struct mx_global *global, uint32_t lport, uint32_t handle, int
 /** Take the unmasks that wait on the stream; deliver what they free. Handle's lock held by the caller. */
 void mx_evt_drain(struct mx_global *global, uint32_t handle, int fd);
 
+/** Is this rule broken on purpose? */
+static inline bool mx_broken(const struct mx_global *global, enum mx_break rule)
+{
+    return global->breaks >> rule & 1;
+}
+
 /** Record a deed that would have killed the host. */
 void mx_panic(struct mx_global *global, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

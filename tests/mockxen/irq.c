@@ -65,8 +65,8 @@ int irq_set_isa(struct mx_global *g, struct mx_dom *d, unsigned isa, uint8_t lev
         return 0;
     }
     mx_lock(&d->lock);
-    if (!!(d->irq.isa & bit) != level) {
-        d->irq.isa ^= bit;
+    if (!!(d->irq.isa & bit) != level || (level && mx_broken(g, MX_BREAK_WIRES_REPEAT))) {
+        d->irq.isa = level ? d->irq.isa | bit : d->irq.isa & ~bit;
         wire(d, isa_gsi(isa), level);
     }
     changed(d);
@@ -90,8 +90,8 @@ int irq_set_intx(struct mx_global *g, struct mx_dom *d, unsigned seg, unsigned b
         return 0;
     }
     mx_lock(&d->lock);
-    if (!!(d->irq.intx[dev] & bit) != level) {
-        d->irq.intx[dev] ^= bit;
+    if (!!(d->irq.intx[dev] & bit) != level || (level && mx_broken(g, MX_BREAK_WIRES_REPEAT))) {
+        d->irq.intx[dev] = (uint8_t)(level ? d->irq.intx[dev] | bit : d->irq.intx[dev] & ~bit);
         wire(d, irq_intx_gsi(dev, intx), level);
         if (d->irq.route[link]) {
             wire(d, isa_gsi(d->irq.route[link]), level);
@@ -166,7 +166,7 @@ static void msi_deliver(struct mx_irq *q, uint64_t addr, uint32_t data)
     }
 }
 
-int irq_inject_msi(struct mx_dom *d, uint64_t addr, uint32_t data)
+int irq_inject_msi(struct mx_global *g, struct mx_dom *d, uint64_t addr, uint32_t data)
 {
     unsigned dest = addr >> 12 & 0xff, vector = data & 0xff, mode = data >> 8 & 7;
     bool logical = addr >> 2 & 1, there;
@@ -177,7 +177,7 @@ int irq_inject_msi(struct mx_dom *d, uint64_t addr, uint32_t data)
     if (vector == 0) {
         return (addr >> 32 & 0xffffff00u) | dest ? 0 : -ERANGE; /* a PIRQ: nobody listens here */
     }
-    if (mode > 1) {
+    if (mode > 1 && !mx_broken(g, MX_BREAK_MSI_MODE)) {
         return -EINVAL;
     }
     mx_lock(&d->lock);

@@ -40,6 +40,15 @@
 
 /* ---- global shared memory: one per instance */
 
+/** Rules that MOCKXEN_BREAK=NAME makes the mock get wrong, so that a test can see the conformance run notice. */
+#define MX_BREAKS(X) \
+    X(NINE_SERVERS, "nine-servers") X(OVERLAP, "overlap-allowed") X(BIND_TWICE, "bind-twice") \
+    X(LOWEST_FIRST, "lowest-id-first") X(READS_ZERO, "none-reads-zero") X(PAGE_SPLIT, "no-page-split") \
+    X(INVALIDATE, "no-invalidate") X(HOLE_MAPS, "hole-maps") X(MSI_MODE, "msi-mode-unchecked") \
+    X(WIRES_REPEAT, "wires-repeat")
+#define MX_BREAK_ENUM(id, name) MX_BREAK_##id,
+enum mx_break { MX_BREAKS(MX_BREAK_ENUM) MX_BREAK_NR };
+
 enum mx_lport_kind { MX_LP_FREE, MX_LP_UNBOUND, MX_LP_XEN, MX_LP_GUEST, MX_LP_VIRQ, MX_LP_DEAD };
 #define MX_MASKED 1u
 #define MX_PENDING 2u
@@ -81,6 +90,7 @@ struct mx_global {
     uint32_t magic, size;
     _Atomic uint32_t armed[MOCK_CALL_MAX];  /* a fault waits: ask mockxen before the call */
     _Atomic uint64_t calls[MOCK_CALL_MAX];
+    uint32_t breaks;                        /* 1 << enum mx_break: rules broken on purpose */
     _Atomic uint32_t panics;
     char panic_text[MX_PANICS][MX_PANIC_LEN];
     uint16_t slot_of[MX_MAX_DOMID];         /* slot + 1 of a domid */

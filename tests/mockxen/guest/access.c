@@ -25,27 +25,27 @@ static uint64_t masked(uint64_t value, unsigned size)
     return size >= 8 ? value : value & ((1ull << 8 * size) - 1);
 }
 
-static void merge(struct vcpu *v, unsigned size, uint64_t data, bool arm)
+static void merge(struct operand *o, unsigned size, uint64_t data, bool arm)
 {
-    unsigned at = (unsigned)(v->done % 8);
+    unsigned at = o->done % 8;
 
     if (arm) {
-        v->result = data; /* 4.17 takes the register whole */
+        o->value = data; /* 4.17 takes the register whole */
     } else {
-        v->result &= ~(masked(~0ull, size) << 8 * at);
-        v->result |= masked(data, size) << 8 * at;
+        o->value &= ~(masked(~0ull, size) << 8 * at);
+        o->value |= masked(data, size) << 8 * at;
     }
 }
 
-/** Next piece of a plain MMIO access: within its page, a power of two of at most 8 bytes, largest first. */
-static uint32_t piece_size(const struct mock_guest *g, const struct vcpu *v)
+/** Next piece of an operand: in MMIO within its page, a power of two of at most 8 bytes, largest first. */
+static uint32_t piece_size(const struct mock_guest *g, const struct operand *o)
 {
-    uint64_t at = v->a.addr + v->done;
-    uint64_t left = v->a.size - v->done, page = MX_PAGE - at % MX_PAGE;
+    uint64_t at = o->addr + o->done;
+    uint64_t left = o->size - o->done, page = MX_PAGE - at % MX_PAGE;
     uint32_t chunk = 8;
 
-    if (v->a.space == MOCK_PIO || g->profile == MOCK_ARM64) {
-        return v->a.size;
+    if (o->pio || g->profile == MOCK_ARM64 || mx_broken(g->mock->g, MX_BREAK_PAGE_SPLIT)) {
+        return o->size;
     }
     left = left < page ? left : page;
     while (chunk > left) {
@@ -68,32 +68,39 @@ static void ram_copy(struct mock_guest *g, uint64_t gpa, unsigned size, uint64_t
     }
 }
 
-static enum req_fate plain_step(struct mock_guest *g, unsigned vcpu)
+/** One piece of the operand at hand: RAM at once, the rest by request. */
+static enum req_fate operand_step(struct mock_guest *g, unsigned vcpu)
 {
     struct vcpu *v = &g->vcpu[vcpu];
-    uint64_t at = v->a.addr + v->done, data = v->a.data >> 8 * (v->done % 8);
-    struct ioreq r = { .addr = at, .count = 1, .dir = v->a.read };
+    struct operand *o = &v->op;
+    uint64_t at = o->addr + o->done, data = o->value >> 8 * (o->done % 8);
+    struct ioreq r = { .addr = at, .count = 1, .dir = o->read };
 
-    v->step = r.size = piece_size(g, v);
-    if (v->a.space == MOCK_MMIO && is_ram(g, at) && (v->a.read || !is_watched(g, at))) {
+    v->step = r.size = piece_size(g, o);
+    if (!o->pio && is_ram(g, at) && (o->read || !is_watched(g, at))) {
         v->answer = 0;
-        ram_copy(g, at, r.size, v->a.read ? &v->answer : &data, !v->a.read);
+        ram_copy(g, at, r.size, o->read ? &v->answer : &data, !o->read);
         return REQ_DONE;
     }
-    r.type = v->a.space == MOCK_PIO ? IOREQ_TYPE_PIO : IOREQ_TYPE_COPY;
-    r.data = v->a.read ? 0 : g->profile == MOCK_ARM64 ? v->a.data : masked(data, r.size);
+    r.type = o->pio ? IOREQ_TYPE_PIO : IOREQ_TYPE_COPY;
+    r.data = o->read ? 0 : g->profile == MOCK_ARM64 ? o->value : masked(data, r.size);
     return request_start(g, vcpu, &r, &v->answer);
 }
 
-/** Elements from `gpa` on (in the direction of df) that stay within one page; 0 if the first straddles. */
-static uint64_t in_page(uint64_t gpa, unsigned size, bool df)
+/** Elements from `gpa` on (in the direction of df) that Xen takes at once; one that straddles pages goes alone. Going
+ * down, Xen leaves the element at the very start of a RAM page to the next round, that of an MMIO page not. */
+static uint64_t in_page(uint64_t gpa, unsigned size, bool df, bool ram)
 {
-    uint64_t off = gpa % MX_PAGE;
+    uint64_t off = gpa % MX_PAGE, n;
 
     if (off + size > MX_PAGE) {
-        return 0;
+        return 1;
     }
-    return df ? off / size + 1 : (MX_PAGE - off) / size;
+    if (!df) {
+        return (MX_PAGE - off) / size;
+    }
+    n = ram ? (off + size - 1) / size : off / size + 1;
+    return n ? n : 1;
 }
 
 static uint64_t element_at(const struct mock_access *a, uint64_t base, uint64_t n)
@@ -101,75 +108,89 @@ static uint64_t element_at(const struct mock_access *a, uint64_t base, uint64_t 
     return a->df ? base - n * a->size : base + n * a->size;
 }
 
-/** How many elements one request may take, RAM at `ram` and MMIO at `mmio` (0 checks: a port). */
-static uint32_t batch(const struct mock_access *a, uint64_t ram, uint64_t mmio, uint64_t left)
+static uint32_t fewest(uint64_t a, uint64_t b, uint64_t c)
 {
-    uint64_t n = left < MAX_REPS ? left : MAX_REPS, page = in_page(ram, a->size, a->df);
+    a = a < MAX_REPS ? a : MAX_REPS;
+    a = a < b ? a : b;
+    return (uint32_t)(a < c ? a : c);
+}
 
-    n = n < page ? n : page;
-    if (a->space == MOCK_MMIO) {
-        page = in_page(mmio, a->size, a->df);
-        n = n < page ? n : page;
+/** Addresses of the two sides of the element at hand: where it is read, where it is written. */
+struct sides {
+    uint64_t from, to;
+    bool from_pio, to_pio;
+};
+
+static struct sides sides_of(const struct vcpu *v)
+{
+    const struct mock_access *a = &v->a;
+    uint64_t mem = element_at(a, a->data, v->done);
+    bool pio = a->space == MOCK_PIO;
+    uint64_t io = pio ? a->addr : element_at(a, a->addr, v->done);
+
+    return a->read ? (struct sides){ io, mem, pio, false } : (struct sides){ mem, io, false, pio };
+}
+
+/** The element goes by itself: read whole, then written whole. */
+static void begin_element(struct vcpu *v, const struct sides *s)
+{
+    bool store = v->a.stos;
+
+    v->in_operand = true;
+    v->second_half = store;
+    v->op = store ? (struct operand){ .addr = s->to, .size = v->a.size, .value = v->a.data }
+                  : (struct operand){ .addr = s->from, .size = v->a.size, .pio = s->from_pio, .read = true };
+}
+
+/** The operand is through: on to the element's other half, or to the next element. */
+static void end_operand(struct vcpu *v)
+{
+    struct sides s = sides_of(v);
+
+    if (!v->a.rep || v->second_half) {
+        v->in_operand = false;
+        v->result = v->op.read ? v->op.value : 0;
+        v->done++;
+        return;
     }
-    return n ? (uint32_t)n : 1; /* an element over two pages goes alone */
+    v->second_half = true;
+    v->op = (struct operand){ .addr = s.to, .size = v->a.size, .pio = s.to_pio, .value = v->op.value };
 }
 
-/** An element that goes from I/O to I/O: first read here, then written there. */
-static enum req_fate both_io(struct mock_guest *g, unsigned vcpu, uint64_t io, uint64_t mem)
-{
-    struct vcpu *v = &g->vcpu[vcpu];
-    bool io_side = v->a.read == !v->second_half; /* reading from addr first, or writing to it second */
-    struct ioreq r = { .count = 1, .size = v->a.size, .dir = !v->second_half };
-
-    r.addr = io_side ? io : mem;
-    r.type = io_side && v->a.space == MOCK_PIO ? IOREQ_TYPE_PIO : IOREQ_TYPE_COPY;
-    r.data = v->second_half ? masked(v->element, v->a.size) : 0;
-    v->step = v->second_half ? 1 : 0;
-    return request_start(g, vcpu, &r, &v->answer);
-}
-
-static enum req_fate stos_step(struct mock_guest *g, unsigned vcpu, uint64_t at, uint64_t left)
-{
-    struct vcpu *v = &g->vcpu[vcpu];
-    struct ioreq r = { .type = IOREQ_TYPE_COPY, .addr = at, .size = v->a.size, .df = v->a.df, .dir = IOREQ_WRITE,
-                       .data = masked(v->a.data, v->a.size) };
-
-    if (is_ram(g, at) && !is_watched(g, at)) {
-        v->step = 1;
-        ram_copy(g, at, v->a.size, &v->a.data, true);
-        return REQ_DONE;
-    }
-    v->step = r.count = (uint32_t)(left < MAX_REPS ? left : MAX_REPS);
-    return request_start(g, vcpu, &r, &v->answer);
-}
-
-static enum req_fate rep_step(struct mock_guest *g, unsigned vcpu)
+/** One request for many elements; returns false if this round's element must go by itself. */
+static bool batch(struct mock_guest *g, unsigned vcpu, const struct sides *s, enum req_fate *fate)
 {
     struct vcpu *v = &g->vcpu[vcpu];
     struct mock_access *a = &v->a;
-    uint64_t left = a->count - v->done, mem = element_at(a, a->data, v->done), value = 0;
-    uint64_t io = a->space == MOCK_PIO ? a->addr : element_at(a, a->addr, v->done);
-    struct ioreq r = { .size = a->size, .dir = a->read, .df = a->df, .data_is_ptr = 1, .addr = io, .data = mem };
+    uint64_t left = a->count - v->done, io = s->to, ram = s->from;
+    struct ioreq r = { .size = a->size, .df = a->df, .type = IOREQ_TYPE_COPY };
+    bool from_ram = !s->from_pio && is_ram(g, s->from), to_ram = !s->to_pio && is_ram(g, s->to);
 
+    if (left == 1) {
+        return false;
+    }
     if (a->stos) {
-        return stos_step(g, vcpu, io, left);
-    }
-    if (a->space == MOCK_MMIO && is_ram(g, io)) { /* MOVS whose other side may be the I/O */
-        if (is_ram(g, mem)) {
-            ram_copy(g, a->read ? io : mem, a->size, &value, false);
-            ram_copy(g, a->read ? mem : io, a->size, &value, true);
-            v->step = 1;
-            return REQ_DONE;
+        if (to_ram && !is_watched(g, s->to)) {
+            return false;
         }
-        r.addr = mem;
-        r.data = io;
-        r.dir = !a->read;
-    } else if (!is_ram(g, mem)) {
-        return both_io(g, vcpu, io, mem);
+        r.data = masked(a->data, a->size);
+        v->step = r.count = fewest(left, in_page(io, a->size, a->df, false), MAX_REPS);
+    } else {
+        if (from_ram == to_ram) {
+            return false;
+        }
+        io = to_ram ? s->from : s->to;
+        ram = to_ram ? s->to : s->from;
+        r.dir = to_ram;
+        r.data_is_ptr = 1;
+        r.data = ram;
+        r.type = s->from_pio || s->to_pio ? IOREQ_TYPE_PIO : IOREQ_TYPE_COPY;
+        v->step = r.count = fewest(left, in_page(ram, a->size, a->df, true),
+                                   r.type == IOREQ_TYPE_PIO ? MAX_REPS : in_page(io, a->size, a->df, false));
     }
-    r.type = a->space == MOCK_PIO ? IOREQ_TYPE_PIO : IOREQ_TYPE_COPY;
-    v->step = r.count = batch(a, r.data, r.addr, left);
-    return request_start(g, vcpu, &r, &v->answer);
+    r.addr = io;
+    *fate = request_start(g, vcpu, &r, &v->answer);
+    return true;
 }
 
 /** Take in what the last request brought. */
@@ -181,24 +202,23 @@ static void advance(struct mock_guest *g, struct vcpu *v)
         v->done = 1;
         return;
     }
-    if (!v->a.rep) {
-        if (v->a.read) {
-            merge(v, v->step, v->answer, g->profile == MOCK_ARM64);
-        }
+    if (!v->in_operand) {
         v->done += v->step;
         return;
     }
-    if (!v->step) {
-        v->element = v->answer;
+    if (v->op.read) {
+        merge(&v->op, v->step, v->answer, g->profile == MOCK_ARM64);
     }
-    v->second_half = !v->step;
-    v->done += v->step;
+    v->op.done += v->step;
+    if (v->op.done >= v->op.size) {
+        end_operand(v);
+    }
 }
 
 static bool finished(const struct vcpu *v)
 {
     return v->what == VCPU_INVALIDATE || (v->what == VCPU_RAW && v->done) ||
-           (v->what == VCPU_ACCESS && v->done >= (v->a.rep ? v->a.count : v->a.size));
+           (v->what == VCPU_ACCESS && !v->in_operand && v->done >= (v->a.rep ? v->a.count : 1));
 }
 
 static enum mock_status end(struct vcpu *v, enum mock_status status)
@@ -207,6 +227,22 @@ static enum mock_status end(struct vcpu *v, enum mock_status status)
     v->pending = 0;
     v->last = status;
     return status;
+}
+
+static enum req_fate step(struct mock_guest *g, unsigned vcpu)
+{
+    struct vcpu *v = &g->vcpu[vcpu];
+    enum req_fate fate = REQ_DONE;
+    struct sides s;
+
+    if (!v->in_operand) {
+        s = sides_of(v);
+        if (batch(g, vcpu, &s, &fate)) {
+            return fate;
+        }
+        begin_element(v, &s);
+    }
+    return operand_step(g, vcpu);
 }
 
 /** A slot that Xen may not use: what the vCPU's instruction makes of it. */
@@ -241,7 +277,7 @@ static enum mock_status run(struct mock_guest *g, unsigned vcpu)
                 return MOCK_BLOCKED;
             }
         }
-        fate = v->a.rep ? rep_step(g, vcpu) : plain_step(g, vcpu);
+        fate = step(g, vcpu);
         switch (fate) {
         case REQ_SENT:
             v->fresh = true;
@@ -273,9 +309,11 @@ int mock_access_start(struct mock_guest *g, unsigned vcpu, const struct mock_acc
     }
     v->what = VCPU_ACCESS;
     v->a = *a;
-    v->done = v->element = 0;
-    v->result = 0;
+    v->done = v->result = 0;
     v->second_half = v->fresh = false;
+    v->in_operand = !a->rep;
+    v->op = (struct operand){ .addr = a->addr, .size = a->size, .pio = a->space == MOCK_PIO, .read = a->read,
+                              .value = a->read ? 0 : a->data };
     v->last = MOCK_BLOCKED;
     (void)run(g, vcpu);
     return 0;
@@ -293,7 +331,7 @@ int mock_raw_request(struct mock_guest *g, unsigned vcpu, unsigned id, const str
     }
     v->a = (struct mock_access){ 0 };
     v->done = v->result = 0;
-    v->second_half = false;
+    v->in_operand = v->second_half = false;
     switch (request_send(g, vcpu, id, req)) {
     case REQ_SENT:
         v->what = VCPU_RAW;

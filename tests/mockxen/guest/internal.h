@@ -22,15 +22,23 @@ struct mock {
     struct { uint32_t gen; int fd; } files[MX_MAX_HANDLES]; /* our ends of emulators' event streams */
 };
 
+/** One side of an instruction, gone through piece by piece. */
+struct operand {
+    uint64_t addr, value;
+    uint32_t size, done;            /* bytes */
+    bool pio, read;
+};
+
 /** What a vCPU is doing: an instruction cut into requests, at most one outstanding per server. */
 struct vcpu {
     enum { VCPU_IDLE, VCPU_ACCESS, VCPU_INVALIDATE, VCPU_RAW } what;
     enum mock_status last;
     struct mock_access a;
-    uint64_t done;                  /* bytes (plain) or elements (rep) ended */
-    uint64_t element;               /* rep with I/O at both sides: the value on its way */
+    uint64_t done;                  /* elements ended (a plain access is one) */
     uint64_t answer;                /* of the last request */
     uint64_t result;
+    struct operand op;
+    bool in_operand;                /* `op` is at work; else the next request takes many elements */
     bool second_half;               /* the element is read, now it gets written */
     bool fresh;                     /* an answer waits to be taken in */
     uint32_t step;                  /* bytes or elements that the last request covers */

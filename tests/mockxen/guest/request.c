@@ -58,7 +58,8 @@ static int pick_server(struct mock_guest *g, struct ioreq *r)
     uint64_t addr = r->addr;
     struct span s = span_of(g, r);
 
-    for (int id = MX_MAX_SERVERS - 1; id >= 0; id--) {
+    for (int n = MX_MAX_SERVERS - 1; n >= 0; n--) {
+        int id = mx_broken(g->mock->g, MX_BREAK_LOWEST_FIRST) ? (int)MX_MAX_SERVERS - 1 - n : n;
         struct mx_server *v = &g->d->server[id];
 
         if (v->used && v->enabled && contains(&v->ranges[s.type], s.first, s.last)) {
@@ -208,7 +209,7 @@ static uint64_t unclaimed(struct mock_guest *g, const struct ioreq *r)
         }
         gpa = r->df ? gpa - r->size : gpa + r->size;
     }
-    return ~0ull;
+    return mx_broken(g->mock->g, MX_BREAK_READS_ZERO) ? 0 : ~0ull;
 }
 
 /** Lock held. */
@@ -289,7 +290,7 @@ enum req_fate request_invalidate(struct mock_guest *g, unsigned vcpu)
     enum req_fate fate = REQ_DONE, one;
     uint32_t seen = atomic_load(&g->pub->wake[vcpu]);
 
-    for (unsigned id = 0; id < MX_MAX_SERVERS; id++) {
+    for (unsigned id = 0; id < MX_MAX_SERVERS && !mx_broken(g->mock->g, MX_BREAK_INVALIDATE); id++) {
         if (!g->d->server[id].used || !g->d->server[id].enabled) {
             continue;
         }

@@ -204,7 +204,7 @@ static int evt_bind(struct call *c, unsigned handle)
     if (atomic_load(&gp->peer)) {
         reap_owner(c->mx, atomic_load(&gp->peer));
     }
-    if (atomic_load(&gp->peer)) {
+    if (atomic_load(&gp->peer) && !mx_broken(c->mx->g, MX_BREAK_BIND_TWICE)) {
         return -EINVAL;
     }
     local = lport_alloc(c->mx, handle, gp->kind == MX_GP_XEN ? MX_LP_XEN : MX_LP_GUEST);

@@ -414,6 +414,21 @@ static void loop(struct mx *mx)
     }
 }
 
+/** MOCKXEN_BREAK names one rule to get wrong. */
+static uint32_t broken_rules(void)
+{
+#define MX_BREAK_NAME(id, name) name,
+    static const char *const names[] = { MX_BREAKS(MX_BREAK_NAME) };
+    const char *want = getenv("MOCKXEN_BREAK");
+
+    for (unsigned i = 0; want && i < MX_BREAK_NR; i++) {
+        if (!strcmp(want, names[i])) {
+            return 1u << i;
+        }
+    }
+    return 0;
+}
+
 static int make_global(struct mx *mx)
 {
     mx->g_fd = memfd_create("mock-global", MFD_CLOEXEC);
@@ -426,6 +441,7 @@ static int make_global(struct mx *mx)
     }
     mx->g->magic = MX_MAGIC;
     mx->g->size = sizeof(*mx->g);
+    mx->g->breaks = broken_rules();
     for (unsigned i = 0; i < MX_MAX_HANDLES; i++) {
         mx_lock_init(&mx->g->handles[i].lock);
         mx->files[i].fd = -1;

@@ -119,7 +119,9 @@ static int32_t map_page(struct call *c, struct domain *d, uint64_t gfn)
     uint32_t frame = (entry & MX_P2M_FRAME) - 1;
     int rc = fault_fires(c->mx, MOCK_CALL_FOREIGN_PAGE);
 
-    if (!rc && !(entry & MX_P2M_FRAME)) {
+    if (!rc && !(entry & MX_P2M_FRAME) && mx_broken(c->mx->g, MX_BREAK_HOLE_MAPS)) {
+        frame = 0;
+    } else if (!rc && !(entry & MX_P2M_FRAME)) {
         rc = -EINVAL;
     }
     if (!rc) {

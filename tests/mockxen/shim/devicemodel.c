@@ -330,7 +330,7 @@ int xendevicemodel_inject_msi(xendevicemodel_handle *h, domid_t domid, uint64_t 
 {
     struct mx_dom *d = irq_target(h, domid, MOCK_CALL_INJECT_MSI);
 
-    return d ? shim_result(irq_inject_msi(d, msi_addr, msi_data)) : -1;
+    return d ? shim_result(irq_inject_msi(h->shim.g, d, msi_addr, msi_data)) : -1;
 }
 
 int xendevicemodel_track_dirty_vram(xendevicemodel_handle *h, domid_t domid, uint64_t first_pfn, uint32_t nr,
