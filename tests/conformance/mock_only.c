@@ -81,12 +81,11 @@ static int run_one(const struct deadly *rule)
     }
     rule->run(&ctx);
     panics = mock_panics(mock_player_mock(&ctx));
-    printf("%s: %u panic(s)%s%s\n", rule->name, panics, panics ? ": " : "",
-           panics ? mock_panic_text(mock_player_mock(&ctx), 0) : "");
+    printf("%s: %s\n", rule->name, panics ? mock_panic_text(mock_player_mock(&ctx), 0) : "not noticed");
     fflush(stdout);
     context_close(&ctx);
     mock_finish(&ctx);
-    return panics == 1 ? 0 : 1;
+    return panics ? 0 : 1;
 }
 
 int mock_only_run(void)

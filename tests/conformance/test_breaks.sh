@@ -41,8 +41,8 @@ check nine-servers pvh R1
 check overlap-allowed pvh R5
 check bind-twice pvh R7 R20
 check lowest-id-first pvh R13
-check none-reads-zero hvm R11
-check no-page-split pvh R16
+check none-reads-zero hvm R13 R14 R16 R17 R18 R19
+check no-page-split pvh R15 R16
 check no-invalidate arm64 R19
 check hole-maps hvm R21 R22 R28
 check msi-mode-unchecked pvh R24
