@@ -178,6 +178,7 @@ static void clear_state(struct iod_virtio *virtio)
 static void finish_reset(struct iod_virtio *virtio)
 {
     struct iod_access *access = virtio->resetting.access;
+    uint32_t page_size = virtio_regs(virtio)->guest_page_size;
 
     virtio->resetting.access = NULL;
     device_reset(virtio->device, false);
@@ -185,6 +186,8 @@ static void finish_reset(struct iod_virtio *virtio)
         virtq_clear(&virtio->queues[i]);
     }
     clear_state(virtio);
+    /* Linux tells it once, when it finds the device, before its driver's first reset. */
+    virtio_regs(virtio)->guest_page_size = page_size;
     device_resume(virtio->device);
     if (access) {
         iod_access_complete(access, 0);
