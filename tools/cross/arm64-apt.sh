@@ -94,18 +94,18 @@ Acquire::Retries "3";
 END
 }
 
-# The index is fetched once a process tree: it must fit what is downloaded
-# next, and a package in a day-old index may be gone from the mirror.
+# A package in a day-old index may be gone from the mirror; within the hour the
+# index is good enough.
 arm64_apt_update() {
     local apt
 
-    [ -z "${ARM64_APT_FRESH:-}" ] || return 0
     apt=$(arm64_cache)/apt
+    [ -z "$(find "$apt/updated" -mmin -60 2>/dev/null)" ] || return 0
     arm64_apt_configure "$apt"
     arm64_say "reading $arm64_mirror's index of arm64 packages"
     apt-get -c "$apt/apt.conf" -qq update >"$apt/update.log" 2>&1 ||
         { cat "$apt/update.log" >&2; arm64_die "apt-get update failed (mirror: $arm64_mirror)"; }
-    export ARM64_APT_FRESH=1
+    touch "$apt/updated"
 }
 
 arm64_unpack() {

@@ -226,7 +226,6 @@ arm64_images()
     key=$(lab_key "$LAB_HERE/arm64" "$LAB_HERE"/arm64.d/{images.sh,dom0-init,domu-init,domu} <<<"$hv_key $packages_key")
     if [ ! -e "$LAB_CACHE/$key/complete" ]; then
         lab_stage "building the arm64 lab's images (once; cache: $LAB_CACHE)"
-        arm64_apt_update
         ARM64_CACHE_HELD=1 "$LAB_HERE/../cross/arm64" >/dev/null || lab_die "no sysroot"
         arm64_part packages "$packages_key" arm64_unpack_packages
         arm64_part hypervisor "$hv_key" arm64_build_hypervisor

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=dash
 # Case 6, in each dom0less guest: reads the disk with both vCPUs at once, mounts
-# its file system, writes, syncs, remounts and reads back. Sourced by the lab's
-# init, which has `say`.
+# its file system, writes, syncs, remounts and reads back; draws entropy, writes
+# to the console. Sourced by the lab's init, which has `say`.
 disk=/dev/vda
 half=$(($(cat /sys/block/vda/size) / 16)) # in pages of 4 KiB
 
@@ -47,6 +47,8 @@ case6()
     drop
     read_halves || { say failed "reading with both vCPUs"; return 1; }
     write_and_read_back || { say failed "the file system"; return 1; }
+    echo "guest $(xenstore-read domid) was here" >/dev/hvc0 || { say failed "the console"; return 1; }
+    say entropy "$(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c)"
     drop
     say after "$(sum $disk)"
     say irq "$(grep virtio /proc/interrupts | head -n 1 | tr -s ' ')"
