@@ -20,7 +20,6 @@ enum {
 struct ring {
     struct io_uring uring;
     bool uring_ready;
-    bool deferred;  /* completions appear only inside io_uring_enter (IORING_SETUP_DEFER_TASKRUN) */
     bool running, dying, complained;
     struct daemon *daemon;
     struct loop_watch *watch;
@@ -50,12 +49,14 @@ static void ring_free(struct ring *ring)
     free(ring);
 }
 
-/* The best that this kernel has: each step back costs some wake-ups, nothing else. */
+/*
+ * With cooperative task work a completion does not interrupt us; it is there after the next system call, and polling the
+ * ring sees it. (IORING_SETUP_DEFER_TASKRUN would go further, but then polling the ring sees nothing: Linux 6.18.)
+ */
 static int ring_setup(struct ring *ring)
 {
     static const unsigned flags[] = {
-        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* Linux 6.1 */
-        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN,                               /* Linux 5.19 */
+        IORING_SETUP_SUBMIT_ALL | IORING_SETUP_COOP_TASKRUN, /* Linux 5.19 */
         0,
     };
     int error = 0;
@@ -66,7 +67,6 @@ static int ring_setup(struct ring *ring)
         error = io_uring_queue_init_params(SUBMIT_ENTRIES, &ring->uring, &params);
         if (error == 0) {
             ring->uring_ready = true;
-            ring->deferred = (flags[i] & IORING_SETUP_DEFER_TASKRUN) != 0;
             return 0;
         }
         if (error != -EINVAL) {
@@ -76,11 +76,11 @@ static int ring_setup(struct ring *ring)
     return error;
 }
 
-/* Runs the kernel's pending completion work too, as it costs no further call. Negative: nothing could be submitted. */
+/* Negative: nothing could be submitted. */
 static int ring_enter(struct ring *ring)
 {
     ring->stats.enters++;
-    int result = io_uring_submit_and_get_events(&ring->uring);
+    int result = io_uring_submit(&ring->uring);
     if (io_uring_sq_ready(&ring->uring) == 0) {
         return result;
     }
@@ -158,15 +158,14 @@ static unsigned ring_reap(struct ring *ring)
     return count;
 }
 
-/* `look`: the kernel says there are completions. Returns whether there is more to do at once. */
-static bool ring_rounds(struct ring *ring, bool look)
+/* Returns whether there is more to do at once. */
+static bool ring_rounds(struct ring *ring)
 {
     for (unsigned round = 0; round < ROUNDS; round++) {
         ring_fill(ring);
-        if (io_uring_sq_ready(&ring->uring) > 0 || (look && ring->deferred)) {
+        if (io_uring_sq_ready(&ring->uring) > 0) {
             ring_enter(ring);
         }
-        look = false;
         unsigned count = ring_reap(ring);
         if (count == 0 || (count < REAP_BATCH && list_empty(&ring->round))) {
             return false;
@@ -175,13 +174,14 @@ static bool ring_rounds(struct ring *ring, bool look)
     return true;
 }
 
-static void ring_run(struct ring *ring, bool look)
+static void ring_run(void *self)
 {
+    struct ring *ring = self;
     if (ring->running) {
         return;
     }
     ring->running = true;
-    bool more = ring_rounds(ring, look);
+    bool more = ring_rounds(ring);
     ring->running = false;
     if (ring->dying) {
         ring_free(ring);
@@ -190,21 +190,16 @@ static void ring_run(struct ring *ring, bool look)
     }
 }
 
-static void ring_task(void *self)
-{
-    ring_run(self, false);
-}
-
 static void ring_ready(void *self, unsigned events)
 {
-    ring_run(self, true);
+    ring_run(self);
 }
 
 static int ring_attach(struct ring *ring, struct iod_error *error)
 {
     struct loop *loop = daemon_loop(ring->daemon);
-    ring->task = loop->ops->task_add(loop, ring_task, ring);
-    ring->retry = loop->ops->timer_add(loop, ring_task, ring);
+    ring->task = loop->ops->task_add(loop, ring_run, ring);
+    ring->retry = loop->ops->timer_add(loop, ring_run, ring);
     ring->watch = loop->ops->watch_add(loop, ring->uring.ring_fd, IOD_READABLE, ring_ready, ring);
     ring->zero_memory = mmap(NULL, RING_ZERO_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (ring->zero_memory == MAP_FAILED) {
