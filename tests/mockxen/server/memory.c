@@ -167,6 +167,7 @@ static int mem_unmap(struct call *c)
 
     (void)fault_fires(c->mx, MOCK_CALL_FOREIGN_UNMAP);
     if (!d || d->gen != c->req->a[0] || c->req->a[1] >= REF_KINDS) {
+        c->rep->v[0] = 1;
         return 0; /* a domain that went took its frames along */
     }
     mx_lock(&d->shm->lock);
@@ -177,6 +178,7 @@ static int mem_unmap(struct call *c)
     }
     mx_unlock(&d->shm->lock);
     domain_reap(c->mx, d);
+    c->rep->v[0] = !domain_find(c->mx, c->req->domid);
     return 0;
 }
 

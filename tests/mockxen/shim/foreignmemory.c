@@ -11,15 +11,14 @@
 
 #include "foreign.h"
 
-#define FDS 32u     /* frames' descriptors kept open; more domains than that reopen */
+#define FDS 512u    /* frames' descriptors kept open, one a domain */
 
 struct xenforeignmemory_handle {
     struct shim shim;
     Xentoolcore__Active_Handle ah;
     int restricted;
     pthread_mutex_t lock;
-    struct { uint32_t domid, gen; int fd; } fds[FDS];
-    unsigned next;
+    struct { uint32_t domid, gen; int fd; } fds[FDS];   /* at domid % FDS */
 };
 
 struct xenforeignmemory_resource_handle {
@@ -93,18 +92,15 @@ static int frames_fd(xenforeignmemory_handle *h, uint32_t domid, uint32_t gen)
 {
     struct mx_req req = { .op = MX_FRAMES_FD, .domid = domid };
     struct mx_rep rep;
-    unsigned at;
+    unsigned at = domid % FDS;
     int fds[2];
 
-    for (unsigned i = 0; i < FDS; i++) {
-        if (h->fds[i].fd >= 0 && h->fds[i].domid == domid && h->fds[i].gen == gen) {
-            return h->fds[i].fd;
-        }
+    if (h->fds[at].fd >= 0 && h->fds[at].domid == domid && h->fds[at].gen == gen) {
+        return h->fds[at].fd;
     }
     if (shim_call(&h->shim, &req, NULL, 0, &rep, NULL, 0, fds) < 0) {
         return -1;
     }
-    at = h->next++ % FDS;
     if (h->fds[at].fd >= 0) {
         close(h->fds[at].fd);
     }
@@ -112,6 +108,18 @@ static int frames_fd(xenforeignmemory_handle *h, uint32_t domid, uint32_t gen)
     h->fds[at].domid = domid;
     h->fds[at].gen = (uint32_t)rep.v[0];
     return fds[0];
+}
+
+static void drop_fd(xenforeignmemory_handle *h, uint32_t domid, uint32_t gen)
+{
+    unsigned at = domid % FDS;
+
+    pthread_mutex_lock(&h->lock);
+    if (h->fds[at].fd >= 0 && h->fds[at].domid == domid && h->fds[at].gen == gen) {
+        close(h->fds[at].fd);
+        h->fds[at].fd = -1;
+    }
+    pthread_mutex_unlock(&h->lock);
 }
 
 /** Map one run of consecutive frames over reserved addresses. */
@@ -245,8 +253,9 @@ static void put_run(void *arg, const struct foreign_run *piece)
     struct mx_req req = { .op = MX_UNMAP, .domid = piece->domid, .a = { piece->gen, 0 } };
     struct mx_rep rep;
 
-    if (piece->frame != FOREIGN_HOLE) {
-        (void)shim_call(&h->shim, &req, run, sizeof(run), &rep, NULL, 0, NULL);
+    if (piece->frame != FOREIGN_HOLE && shim_call(&h->shim, &req, run, sizeof(run), &rep, NULL, 0, NULL) >= 0 &&
+        rep.v[0]) {
+        drop_fd(h, piece->domid, piece->gen); /* the last page of a dead domain: let its memory go */
     }
 }
 
@@ -291,7 +300,9 @@ static void put_resource(xenforeignmemory_handle *h, const xenforeignmemory_reso
     uint32_t runs[4] = { r->frame[0], 1, r->frame[1], 1 };
     struct mx_rep rep;
 
-    (void)shim_call(&h->shim, &req, runs, r->nr * 8, &rep, NULL, 0, NULL);
+    if (shim_call(&h->shim, &req, runs, r->nr * 8, &rep, NULL, 0, NULL) >= 0 && rep.v[0]) {
+        drop_fd(h, r->domid, r->gen);
+    }
 }
 
 xenforeignmemory_resource_handle *xenforeignmemory_map_resource(xenforeignmemory_handle *h, domid_t domid,
