@@ -184,7 +184,7 @@ int irq_inject_msi(struct mx_global *g, struct mx_dom *d, uint64_t addr, uint32_
     there = dest_exists(d, dest, logical);
     if (there && vector >= 16) {
         msi_deliver(&d->irq, addr, data);
-    } else {
+    } else if (mode == 0 || there) {
         d->irq.msi_lost++;
     }
     changed(d);
