@@ -553,7 +553,9 @@ static void retry(void *self)
         }
         break;
     case GUEST_STOPPING:
-        await_quiet_vcpus(guest);
+        if (guest->stopping == 0) { /* else a look for event channels was still due; devices have I/O in flight */
+            await_quiet_vcpus(guest);
+        }
         break;
     default:
         break;
