@@ -46,7 +46,8 @@ struct mock_options {
     bool verbose;     /**< mockxen logs each call to DIR/mockxen.log */
 };
 
-/** Spawn mockxen and connect to it. NULL after one line on stderr. `opt` may be NULL. */
+/** Spawn mockxen and connect to it. NULL after one line on stderr. `opt` may be NULL. The thread that calls must outlive
+ * the instance: mockxen, and daemons likewise, are killed when the thread that spawned them ends. */
 struct mock *mock_start(const struct mock_options *opt);
 /** End the mockxen process, free everything. Guests must have been freed, daemons reaped. NULL is allowed. */
 void mock_stop(struct mock *mock);
@@ -209,7 +210,8 @@ void mock_vcpu_wake(struct mock_guest *g, unsigned vcpu);
 /* ------------------------------------------------------------------ guest memory */
 
 /** Pointer to guest RAM, NULL unless all of [gpa, gpa+len) is RAM and contiguous in the mock (true until ballooned).
- * Valid while the guest handle lives; a ballooned page's old pointer keeps showing the old page. */
+ * Valid while the guest handle lives; a ballooned page's old pointer shows the old page while an emulator maps it,
+ * zeroes after. */
 void *mock_guest_ram(struct mock_guest *g, uint64_t gpa, size_t len);
 /** Copy; -EFAULT if a page is missing (nothing is promised about the part before it). */
 int mock_guest_read(struct mock_guest *g, uint64_t gpa, void *buf, size_t len);

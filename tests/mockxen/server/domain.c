@@ -47,6 +47,9 @@ void frame_put(struct domain *d, uint32_t frame)
     if (--d->refs[frame]) {
         return;
     }
+    if (atomic_load(&d->shm->gone)) {
+        return; /* all of it goes with the last reference */
+    }
     /* The next owner sees zeroes, as from Xen's scrubber. */
     (void)fallocate(d->frames_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)frame * MX_PAGE, MX_PAGE);
     d->free_frames[d->nr_free++] = frame;
