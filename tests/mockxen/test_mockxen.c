@@ -1,159 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Self test of the mock: an emulator in this process over the shims, guests over guest.h. The rules R1..R28 in the form
- * that finds a broken mock fast (tests/conformance compares them with real Xen line by line), then what real Xen lacks:
- * misbehaviours, leftovers, references. Roles as a child: --hold DOMID (an emulator that never answers), --direct DOMID.
+ * Self test of the mock: an emulator in this process over the shims, guests over guest.h. The rules R1..R28 in the
+ * form that finds a broken mock fast; tests/conformance compares them with real Xen line by line.
+ * Roles as a child: --hold DOMID (an emulator that never answers), --direct DOMID.
  */
-#include <check.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <liburing.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include <xendevicemodel.h>
-#include <xenevtchn.h>
-#include <xenforeignmemory.h>
-#include <xengnttab.h>
-#include <xentoolcore.h>
-#include <xen/hvm/ioreq.h>
-#include <xen/memory.h>
-
-#include "guest.h"
-
-#define RAM (8u << 20)
-#define PORT 0x500
-#define MMIO 0xfeb00000u
-#define ARM_MMIO 0x02000000u
-
-/** An emulator with one server. */
-struct emu {
-    struct mock *mock;
-    struct mock_guest *g;
-    xendevicemodel_handle *dm;
-    xenforeignmemory_handle *fm;
-    xenevtchn_handle *ec;
-    xenforeignmemory_resource_handle *res;
-    struct ioreq *slot;
-    domid_t dom;
-    ioservid_t id;
-    int local[4];
-};
-
-static void open_handles(struct emu *e)
-{
-    e->dm = xendevicemodel_open(NULL, 0);
-    e->fm = xenforeignmemory_open(NULL, 0);
-    e->ec = xenevtchn_open(NULL, 0);
-    ck_assert(e->dm && e->fm && e->ec);
-}
-
-static void setup_guest(struct emu *e, enum mock_profile profile, unsigned vcpus)
-{
-    memset(e, 0, sizeof(*e));
-    e->mock = mock_start(NULL);
-    ck_assert_ptr_nonnull(e->mock);
-    mock_adopt_env(e->mock);
-    e->g = mock_domain_new(e->mock, profile, RAM, vcpus);
-    ck_assert_ptr_nonnull(e->g);
-    e->dom = mock_domid(e->g);
-    open_handles(e);
-}
-
-static void add_server(struct emu *e, int buf)
-{
-    void *page = NULL;
-
-    ck_assert_int_eq(xendevicemodel_create_ioreq_server(e->dm, e->dom, buf, &e->id), 0);
-    e->res = xenforeignmemory_map_resource(e->fm, e->dom, XENMEM_resource_ioreq_server, e->id, buf ? 0 : 1, buf ? 2 : 1,
-                                           &page, PROT_READ | PROT_WRITE, 0);
-    ck_assert_ptr_nonnull(e->res);
-    e->slot = (struct ioreq *)((char *)page + (buf ? 4096 : 0));
-}
-
-static void enable(struct emu *e, unsigned vcpus)
-{
-    ck_assert_int_eq(xendevicemodel_set_ioreq_server_state(e->dm, e->dom, e->id, 1), 0);
-    for (unsigned i = 0; i < vcpus; i++) {
-        e->local[i] = xenevtchn_bind_interdomain(e->ec, e->dom, e->slot[i].vp_eport);
-        ck_assert_int_gt(e->local[i], 0);
-        ck_assert_int_eq(xenevtchn_pending(e->ec), e->local[i]); /* binding marks it pending */
-        ck_assert_int_eq(xenevtchn_unmask(e->ec, (evtchn_port_t)e->local[i]), 0);
-    }
-}
-
-static void claim(struct emu *e, int mmio, uint64_t first, uint64_t last)
-{
-    ck_assert_int_eq(xendevicemodel_map_io_range_to_ioreq_server(e->dm, e->dom, e->id, mmio, first, last), 0);
-}
-
-/** A guest with one server that claims PORT..+f and MMIO..+1fff. */
-static void setup(struct emu *e, enum mock_profile profile, unsigned vcpus)
-{
-    setup_guest(e, profile, vcpus);
-    add_server(e, 0);
-    if (profile != MOCK_ARM64) {
-        claim(e, 0, PORT, PORT + 15);
-        claim(e, 1, MMIO, MMIO + 0x1fff);
-    } else {
-        claim(e, 1, ARM_MMIO, ARM_MMIO + 0x1ff);
-    }
-    enable(e, vcpus);
-}
-
-static void teardown(struct emu *e)
-{
-    xenevtchn_close(e->ec);
-    xenforeignmemory_unmap_resource(e->fm, e->res);
-    xenforeignmemory_close(e->fm);
-    xendevicemodel_close(e->dm);
-    mock_guest_free(e->g);
-    mock_stop(e->mock);
-}
-
-static bool event_within(struct emu *e, int ms)
-{
-    struct pollfd p = { .fd = xenevtchn_fd(e->ec), .events = POLLIN };
-
-    return poll(&p, 1, ms) == 1;
-}
-
-/** Take the vCPU's event, copy the request. */
-static struct ioreq take(struct emu *e, unsigned vcpu)
-{
-    ck_assert(event_within(e, 2000));
-    ck_assert_int_eq(xenevtchn_pending(e->ec), e->local[vcpu]);
-    ck_assert_uint_eq(e->slot[vcpu].state, STATE_IOREQ_READY);
-    return e->slot[vcpu];
-}
-
-static void store(struct emu *e, unsigned vcpu, uint64_t data)
-{
-    e->slot[vcpu].data = data;
-    __atomic_thread_fence(__ATOMIC_RELEASE);
-    e->slot[vcpu].state = STATE_IORESP_READY;
-}
-
-static void answer(struct emu *e, unsigned vcpu, uint64_t data)
-{
-    store(e, vcpu, data);
-    ck_assert_int_eq(xenevtchn_unmask(e->ec, (evtchn_port_t)e->local[vcpu]), 0);
-    ck_assert_int_eq(xenevtchn_notify(e->ec, (evtchn_port_t)e->local[vcpu]), 0);
-}
-
-static const struct mock_access in_b = { .space = MOCK_PIO, .read = true, .size = 1, .addr = PORT };
-
-#define FAILS(call, err) \
-    do { \
-        errno = 0; \
-        ck_assert_int_eq((call), -1); \
-        ck_assert_int_eq(errno, (err)); \
-    } while (0)
+#include "test_emu.h"
 
 START_TEST(r1_r6_servers_and_ranges)
 {
@@ -375,7 +226,6 @@ END_TEST
 
 START_TEST(r20_r28_death)
 {
-    char self[256], dom[16], *argv[] = { self, (char *)"--hold", dom, NULL };
     struct mock_domain_info info;
     struct mock_daemon *d;
     evtchn_port_t port;
@@ -385,9 +235,7 @@ START_TEST(r20_r28_death)
     int err;
 
     setup_guest(&e, MOCK_PVH, 1);
-    self[readlink("/proc/self/exe", self, sizeof(self) - 1)] = '\0';
-    snprintf(dom, sizeof(dom), "%u", e.dom);
-    d = mock_spawn_daemon(e.mock, argv);
+    d = spawn_self(&e, "--hold");
     ck_assert_msg(mock_daemon_wait_log(d, "ready", 5000) == 0, "%s", mock_daemon_log(d));
     e.res = xenforeignmemory_map_resource(e.fm, e.dom, XENMEM_resource_ioreq_server, 0, 1, 1, &page,
                                           PROT_READ | PROT_WRITE, 0);
@@ -521,255 +369,6 @@ START_TEST(r27_buffered_ring)
 }
 END_TEST
 
-START_TEST(panics_are_noted)
-{
-    struct mock_domain_spec spec = { .profile = MOCK_HVM, .ram_bytes = RAM, .nr_vcpus = 1, .type_unknown = true };
-    struct mock_guest *unknown;
-    ioservid_t id;
-    struct emu e;
-
-    setup_guest(&e, MOCK_PVH, 1);
-    unknown = mock_domain_create(e.mock, &spec);
-    ck_assert_int_eq(xendevicemodel_set_isa_irq_level(e.dm, e.dom, 4, 1), 0);
-    ck_assert_uint_eq(mock_panics(e.mock), 1);
-    ck_assert_int_eq(xendevicemodel_set_pci_intx_level(e.dm, mock_domid(unknown), 0, 0, 1, 0, 1), 0);
-    ck_assert_uint_eq(mock_panics(e.mock), 2);
-    ck_assert_int_eq(xendevicemodel_create_ioreq_server(e.dm, e.dom, 0, &id), 0);
-    claim(&e, 0, PORT, PORT);
-    ck_assert_int_eq(xendevicemodel_set_ioreq_server_state(e.dm, e.dom, id, 1), 0);
-    ck_assert_uint_eq(mock_panics(e.mock), 3);
-    ck_assert_ptr_nonnull(strstr(mock_panic_text(e.mock, 2), "before its page"));
-    ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
-    ck_assert_int_eq(mock_access_wait(e.g, 0, 0, NULL), MOCK_PANIC);
-    ck_assert_uint_eq(mock_call_count(e.mock, MOCK_CALL_SET_ISA), 1);
-    mock_guest_free(unknown);
-    teardown(&e);
-}
-END_TEST
-
-START_TEST(misbehaviour)
-{
-    struct mock_access access = in_b;
-    xen_pfn_t gfns[3] = { 1, 2, 3 };
-    int err[3];
-    struct emu e;
-
-    setup(&e, MOCK_PVH, 1);
-    mock_fail(e.mock, MOCK_CALL_INJECT_MSI, 2, 1, EBUSY);
-    ck_assert_int_eq(xendevicemodel_inject_msi(e.dm, e.dom, 0xfee00000, 0x41), 0);
-    ck_assert(!mock_fail_fired(e.mock, MOCK_CALL_INJECT_MSI));
-    FAILS(xendevicemodel_inject_msi(e.dm, e.dom, 0xfee00000, 0x41), EBUSY);
-    ck_assert(mock_fail_fired(e.mock, MOCK_CALL_INJECT_MSI));
-    ck_assert_int_eq(xendevicemodel_inject_msi(e.dm, e.dom, 0xfee00000, 0x41), 0);
-    ck_assert_uint_eq(mock_call_count(e.mock, MOCK_CALL_INJECT_MSI), 3);
-    mock_fail(e.mock, MOCK_CALL_FOREIGN_PAGE, 2, 1, ENOMEM);
-    ck_assert_ptr_nonnull(xenforeignmemory_map(e.fm, e.dom, PROT_READ, 3, gfns, err));
-    ck_assert(err[0] == 0 && err[1] == -ENOMEM && err[2] == 0);
-    mock_delay_maps(e.mock, 30);
-    ck_assert_ptr_nonnull(xenforeignmemory_map(e.fm, e.dom, PROT_READ, 3, gfns, NULL));
-    mock_delay_maps(e.mock, 0);
-    mock_drop_events(e.g, 0, true);
-    ck_assert_int_eq(mock_access_start(e.g, 0, &access), 0);
-    ck_assert(!event_within(&e, 50));
-    ck_assert_uint_eq(e.slot[0].state, STATE_IOREQ_READY);
-    teardown(&e);
-}
-END_TEST
-
-START_TEST(leftovers_and_late_vcpus)
-{
-    struct mock_range range = { 0, PORT, PORT + 3 };
-    struct mock_leftover left = { .enabled = true, .ranges = &range, .nr_ranges = 1 };
-    struct mock_domain_spec spec = { .profile = MOCK_PVH, .ram_bytes = RAM, .nr_vcpus = 2, .online_vcpus = 1 };
-    struct mock_domain_info info;
-    struct mock_guest *late;
-    uint32_t eport;
-    struct emu e;
-    void *page = NULL;
-
-    setup_guest(&e, MOCK_PVH, 1);
-    ck_assert_int_eq(mock_leave_server(e.g, &left, &eport), 0);
-    ck_assert_uint_gt(eport, 0);
-    mock_domain_info(e.g, &info);
-    ck_assert(info.enabled_mask == 1 && info.resource_pages == 0 && info.bound_ports == 0);
-    ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
-    ck_assert_int_eq(mock_access_wait(e.g, 0, 20, NULL), MOCK_BLOCKED);
-    e.res = xenforeignmemory_map_resource(e.fm, e.dom, XENMEM_resource_ioreq_server, 0, 1, 1, &page,
-                                          PROT_READ | PROT_WRITE, 0);
-    e.slot = page;
-    e.local[0] = xenevtchn_bind_interdomain(e.ec, e.dom, eport);
-    (void)take(&e, 0);
-    answer(&e, 0, 9);
-    ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
-    late = mock_domain_create(e.mock, &spec);
-    struct emu l = e;
-
-    l.g = late;
-    l.dom = mock_domid(late);
-    add_server(&l, 0);
-    enable(&l, 1);
-    ck_assert_uint_eq(l.slot[1].vp_eport, 0);
-    ck_assert_int_eq(mock_vcpu_add(late), 0);
-    ck_assert_uint_gt(l.slot[1].vp_eport, 0);
-    xenforeignmemory_unmap_resource(l.fm, l.res);
-    mock_guest_free(late);
-    teardown(&e);
-}
-END_TEST
-
-START_TEST(grants)
-{
-    xengnttab_handle *gnt;
-    uint32_t refs[2];
-    struct emu e;
-    char *p;
-    int ref;
-
-    setup_guest(&e, MOCK_HVM, 1);
-    gnt = xengnttab_open(NULL, 0);
-    ref = mock_grant_range(e.g, 0x10, 2, 0, true);
-    ck_assert_int_ge(ref, 8);
-    refs[0] = (uint32_t)ref + 1;
-    refs[1] = (uint32_t)ref;
-    strcpy(mock_guest_ram(e.g, 0x11000, 16), "second");
-    ck_assert_ptr_null(xengnttab_map_domain_grant_refs(gnt, 2, e.dom, refs, PROT_READ | PROT_WRITE));
-    ck_assert_int_eq(errno, EINVAL);
-    p = xengnttab_map_domain_grant_refs(gnt, 2, e.dom, refs, PROT_READ);
-    ck_assert_ptr_nonnull(p);
-    ck_assert_str_eq(p, "second");
-    ck_assert_int_eq(mock_grant_revoke(e.g, refs[0]), -EBUSY);
-    FAILS(xengnttab_unmap(gnt, p, 1), EINVAL);
-    ck_assert_int_eq(xengnttab_unmap(gnt, p, 2), 0);
-    ck_assert_uint_eq(mock_grant_maps(e.g, refs[0]), 0);
-    ck_assert_int_eq(mock_grant_revoke(e.g, refs[0]), 0);
-    ck_assert_ptr_null(xengnttab_map_grant_ref(gnt, e.dom, refs[0], PROT_READ));
-    xengnttab_close(gnt);
-    teardown(&e);
-}
-END_TEST
-
-START_TEST(passed_fd_keeps_ports)
-{
-    xenevtchn_handle *old, *again;
-    struct emu e;
-    int fd;
-
-    setup(&e, MOCK_PVH, 1);
-    old = e.ec;
-    fd = dup(xenevtchn_fd(old));
-    again = xenevtchn_fdopen(NULL, fd, 0);
-    ck_assert_ptr_nonnull(again);
-    xenevtchn_close(old);
-    e.ec = again;
-    ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
-    (void)take(&e, 0);
-    answer(&e, 0, 1);
-    ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
-    teardown(&e);
-}
-END_TEST
-
-START_TEST(direct_io_is_refused)
-{
-    char self[256], dom[16], *argv[] = { self, (char *)"--direct", dom, NULL };
-    struct mock_daemon *d;
-    struct emu e;
-    int status;
-
-    setup_guest(&e, MOCK_PVH, 1);
-    self[readlink("/proc/self/exe", self, sizeof(self) - 1)] = '\0';
-    snprintf(dom, sizeof(dom), "%u", e.dom);
-    d = mock_spawn_daemon(e.mock, argv);
-    ck_assert_int_eq(mock_daemon_wait(d, 10000, &status), 0);
-    ck_assert_msg(status == 0, "%s", mock_daemon_log(d));
-    mock_daemon_free(d);
-    teardown(&e);
-}
-END_TEST
-
-/* ------------------------------------------------------------------ roles of a child */
-
-static int hold(domid_t dom)
-{
-    xendevicemodel_handle *dm = xendevicemodel_open(NULL, 0);
-    xenforeignmemory_handle *fm = xenforeignmemory_open(NULL, 0);
-    xenevtchn_handle *ec = xenevtchn_open(NULL, 0);
-    void *page = NULL;
-    ioservid_t id;
-
-    if (xendevicemodel_create_ioreq_server(dm, dom, 0, &id) ||
-        !xenforeignmemory_map_resource(fm, dom, XENMEM_resource_ioreq_server, id, 1, 1, &page, PROT_READ | PROT_WRITE,
-                                       0) ||
-        xendevicemodel_map_io_range_to_ioreq_server(dm, dom, id, 0, PORT, PORT) ||
-        xendevicemodel_set_ioreq_server_state(dm, dom, id, 1) ||
-        xenevtchn_bind_interdomain(ec, dom, ((struct ioreq *)page)->vp_eport) < 0) {
-        perror("hold");
-        return 1;
-    }
-    fprintf(stderr, "ready\n");
-    pause();
-    return 0;
-}
-
-/** One io_uring read of 4096 bytes; its result. */
-static int ring_read(struct io_uring *ring, int fd, void *buf, bool vectored)
-{
-    struct iovec iov = { buf, 4096 };
-    struct io_uring_sqe *sqe = io_uring_get_sqe(ring);
-    struct io_uring_cqe *cqe;
-    int res;
-
-    if (vectored) {
-        io_uring_prep_readv(sqe, fd, &iov, 1, 0);
-    } else {
-        io_uring_prep_read(sqe, fd, buf, 4096, 0);
-    }
-    io_uring_submit(ring);
-    io_uring_wait_cqe(ring, &cqe);
-    res = cqe->res;
-    io_uring_cqe_seen(ring, cqe);
-    return res;
-}
-
-#define EXPECT(what, want) \
-    do { \
-        long got_ = (what); \
-        if (got_ != (want)) { \
-            fprintf(stderr, "%s: %ld, expected %ld\n", #what, got_, (long)(want)); \
-            return 1; \
-        } \
-    } while (0)
-
-static int direct(domid_t dom)
-{
-    xenforeignmemory_handle *fm = xenforeignmemory_open(NULL, 0);
-    xen_pfn_t gfn = 1;
-    void *foreign = xenforeignmemory_map(fm, dom, PROT_READ | PROT_WRITE, 1, &gfn, NULL);
-    void *own = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    struct iovec iov[2] = { { own, 4096 }, { foreign, 4096 } };
-    char path[] = "/tmp/mock-direct.XXXXXX";
-    int buffered = mkstemp(path), odirect = open(path, O_RDWR | O_DIRECT);
-    struct io_uring ring;
-
-    unlink(path);
-    EXPECT(buffered >= 0 && odirect >= 0 && foreign && !ftruncate(buffered, 65536), 1);
-    EXPECT(io_uring_queue_init(8, &ring, 0), 0);
-    for (int vectored = 0; vectored < 2; vectored++) {
-        EXPECT(ring_read(&ring, odirect, foreign, vectored), -EFAULT);
-        EXPECT(ring_read(&ring, odirect, own, vectored), 4096);
-        EXPECT(ring_read(&ring, buffered, foreign, vectored), 4096);
-    }
-    EXPECT(io_uring_register_buffers(&ring, iov, 2), -EFAULT);
-    EXPECT(io_uring_register_buffers(&ring, iov, 1), 0);
-    EXPECT(pread(odirect, foreign, 4096, 0), -1);
-    EXPECT(errno, EFAULT);
-    EXPECT(pwritev(odirect, iov, 2, 0), -1);
-    EXPECT(pread(odirect, own, 4096, 0), 4096);
-    EXPECT(pwrite(buffered, foreign, 4096, 0), 4096);
-    xenforeignmemory_unmap(fm, foreign, 1);
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("mockxen");
@@ -778,7 +377,7 @@ int main(int argc, char **argv)
     int failed;
 
     if (argc == 3) {
-        return !strcmp(argv[1], "--hold") ? hold((domid_t)atoi(argv[2])) : direct((domid_t)atoi(argv[2]));
+        return role_main(argv[1], (domid_t)atoi(argv[2]));
     }
     tcase_set_timeout(rules, 30);
     tcase_add_test(rules, r1_r6_servers_and_ranges);
@@ -791,12 +390,7 @@ int main(int argc, char **argv)
     tcase_add_test(rules, r23_r25_interrupts);
     tcase_add_test(rules, r26_restricted);
     tcase_add_test(rules, r27_buffered_ring);
-    tcase_add_test(rules, panics_are_noted);
-    tcase_add_test(rules, misbehaviour);
-    tcase_add_test(rules, leftovers_and_late_vcpus);
-    tcase_add_test(rules, grants);
-    tcase_add_test(rules, passed_fd_keeps_ports);
-    tcase_add_test(rules, direct_io_is_refused);
+    add_beyond(rules);
     suite_add_tcase(suite, rules);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
