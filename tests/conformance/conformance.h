@@ -220,6 +220,9 @@ void rule_two_vcpus(struct context *, const char *rule);
 void rule_bad_state(struct context *, const char *rule);
 void rule_other_ops(struct context *, const char *rule);
 void rule_mem_type(struct context *, const char *rule);
+void rule_own(struct context *, const char *rule);
+void rule_event_fd(struct context *, const char *rule);
+void rule_exec(struct context *, const char *rule);
 void rule_priority(struct context *, const char *rule);
 void rule_partial(struct context *, const char *rule);
 void rule_rep(struct context *, const char *rule);
@@ -233,7 +236,9 @@ void rule_ballooned(struct context *, const char *rule);
 void rule_spi(struct context *, const char *rule);
 void rule_msi(struct context *, const char *rule);
 void rule_intx(struct context *, const char *rule);
-/* Bodies of child processes (hidden options --child-hold and --child-restricted): exit status. */
+/* Bodies of child processes (hidden options --child-...): exit status. child_adopt takes an fd first. */
+int child_exec(unsigned int domid, unsigned int port);
+int child_adopt(unsigned int fd, unsigned int port);
 int child_hold(unsigned int domid, unsigned int port);
 int child_restricted(unsigned int domid, unsigned int port);
 void rule_restrict(struct context *, const char *rule);

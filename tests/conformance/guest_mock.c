@@ -148,6 +148,9 @@ static void start_command(struct context *ctx, unsigned int vcpu, const struct c
         return;
     case GUEST_VCPU_UP:
         return;
+    case GUEST_ACPI_MOVE:
+        mock_acpi_ports_moved(player->guest, command->value != 0);
+        return;
     case GUEST_SET_RTC:
         status = mock_timeoffset(player->guest, 30);
         break;

@@ -46,6 +46,9 @@ static const struct rule rules[] = {
     { "R29", ON_ALL, rule_two_vcpus, "requests of two vCPUs at once" },
     { "R31", ON_ALL, rule_other_ops, "operations beside the servers" },
     { "R32", ON_X86, rule_mem_type, "a page whose writes go to a server" },
+    { "R33", ON_X86, rule_own, "what Xen keeps for itself" },
+    { "R34", ON_ALL, rule_event_fd, "several ports in one read or write" },
+    { "R35", ON_ALL, rule_exec, "a bound port handed over by exec" },
     { "R30", ON_ALL, rule_bad_state, "an answer with a state that does not exist" },
     { "R28", ON_ALL, rule_gone, "a domain that is gone" },
 };
@@ -159,12 +162,25 @@ static int parse_domid(const char *text, unsigned int *domid)
     return 0;
 }
 
-/* The program started itself as a second process: NAME DOMID PORT. */
+/* The program started itself as a second process: NAME DOMID PORT (or FD PORT). */
 static int run_child(char **argv)
 {
-    unsigned int domid = (unsigned int)strtoul(argv[2], NULL, 10), port = (unsigned int)strtoul(argv[3], NULL, 10);
+    static const struct {
+        const char *name;
+        int (*run)(unsigned int, unsigned int);
+    } children[] = {
+        { "--child-hold", child_hold },
+        { "--child-exec", child_exec },
+        { "--child-adopt", child_adopt },
+        { "--child-restricted", child_restricted },
+    };
 
-    return strcmp(argv[1], "--child-hold") == 0 ? child_hold(domid, port) : child_restricted(domid, port);
+    for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
+        if (strcmp(argv[1], children[i].name) == 0) {
+            return children[i].run((unsigned int)strtoul(argv[2], NULL, 10), (unsigned int)strtoul(argv[3], NULL, 10));
+        }
+    }
+    return 2;
 }
 
 int main(int argc, char **argv)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define FOREIGN_PORT 1000   /* a port number that this process never gets, but dom0 could */
 #define UNKNOWN_REMOTE 3000 /* a port that the guest never has */
@@ -72,6 +73,28 @@ void rule_notify(struct context *ctx, const char *rule)
     say("R8.notify-foreign", "%s", outcome(xenevtchn_notify(ctx->evtchn, FOREIGN_PORT)));
     say("R8.unmask-foreign", "%s", outcome(xenevtchn_unmask(ctx->evtchn, FOREIGN_PORT)));
     say("R8.unbind-foreign", "%s", outcome(xenevtchn_unbind(ctx->evtchn, FOREIGN_PORT)));
+    server_close(ctx, &server);
+}
+
+/* The handle's fd as libxenevtchn's callers may use it themselves: several ports in one read or write. */
+void rule_event_fd(struct context *ctx, const char *rule)
+{
+    struct server server = NO_SERVER;
+    uint32_t ports[8] = { 0 };
+    ssize_t got;
+
+    servers_pump(ctx, NULL, 0, 0);
+    if (plain_server(ctx, &server)) { /* each bind made its port pending */
+        say(rule, "%s", outcome(-1));
+        server_close(ctx, &server);
+        return;
+    }
+    pause_ms(ctx->quiet_ms);
+    got = read(xenevtchn_fd(ctx->evtchn), ports, sizeof(ports));
+    say("R34.read", "%zd bytes", got);
+    say("R34.ports", "%s", (int)(ports[0] + ports[1]) == server.port[0] + server.port[1] ? "ours" : "others");
+    say("R34.write", "%zd bytes", got > 0 ? write(xenevtchn_fd(ctx->evtchn), ports, (size_t)got) : 0);
+    say("R34.then", "%s", take_event(ctx, ctx->quiet_ms) < 0 ? "no event" : "event");
     server_close(ctx, &server);
 }
 

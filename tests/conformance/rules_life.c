@@ -61,10 +61,41 @@ int child_hold(unsigned int domid, unsigned int port)
     }
 }
 
-static pid_t hold_port(struct context *ctx, unsigned int port, char *answer, size_t size)
+/* A port that outlives the program that bound it: its file is handed over by exec. */
+int child_exec(unsigned int domid, unsigned int port)
+{
+    xenevtchn_handle *evtchn = xenevtchn_open(NULL, XENEVTCHN_NO_CLOEXEC);
+    int local = evtchn ? xenevtchn_bind_interdomain(evtchn, domid, port) : -1;
+    char fd[16], argument[16];
+
+    if (local < 0) {
+        printf("%s\n", outcome(local));
+        return 1;
+    }
+    snprintf(fd, sizeof(fd), "%d", xenevtchn_fd(evtchn));
+    snprintf(argument, sizeof(argument), "%d", local);
+    execl("/proc/self/exe", "conformance", "--child-adopt", fd, argument, (char *)NULL);
+    return 127;
+}
+
+int child_adopt(unsigned int fd, unsigned int port)
+{
+    xenevtchn_handle *evtchn = xenevtchn_fdopen(NULL, (int)fd, 0);
+    int pending = evtchn ? xenevtchn_pending(evtchn) : -1;
+
+    printf("fdopen %s, %s, notify %s\n", evtchn ? "0" : error_name(errno),
+           pending == (int)port ? "its event pending" : "no event of its own",
+           evtchn ? outcome(xenevtchn_notify(evtchn, port)) : "impossible");
+    fflush(stdout);
+    for (;;) {
+        pause();
+    }
+}
+
+static pid_t hold_port(struct context *ctx, const char *how, unsigned int port, char *answer, size_t size)
 {
     int from = -1;
-    pid_t pid = start_child("--child-hold", ctx->domid, port, &from);
+    pid_t pid = start_child(how, ctx->domid, port, &from);
     ssize_t got = pid > 0 ? read(from, answer, size - 1) : 0;
 
     answer[got > 0 ? got - 1 : 0] = '\0';
@@ -116,7 +147,7 @@ static void killed_at(struct context *ctx, struct server *server, const char *wh
     struct ioreq request;
     char bound[40], name[60];
     uint32_t eport = server->page->vcpu_ioreq[0].vp_eport;
-    pid_t child = hold_port(ctx, eport, bound, sizeof(bound));
+    pid_t child = hold_port(ctx, "--child-hold", eport, bound, sizeof(bound));
 
     snprintf(name, sizeof(name), "R20.%s-first-bind", what);
     say(name, "%s", bound);
@@ -136,6 +167,30 @@ static void killed_at(struct context *ctx, struct server *server, const char *wh
     say_takeover(ctx, server, "R20", what, progress == TOOK_IT ? STATE_IOREQ_INPROCESS : STATE_IOREQ_READY);
     xenevtchn_unbind(ctx->evtchn, (evtchn_port_t)server->port[0]);
     server->port[0] = -1;
+}
+
+void rule_exec(struct context *ctx, const char *rule)
+{
+    struct server server = NO_SERVER;
+    char answer[100];
+    pid_t child;
+    int local;
+
+    if (server_create(ctx, &server, HVM_IOREQSRV_BUFIOREQ_OFF) ||
+        xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1)) {
+        say(rule, "%s", outcome(-1));
+        server_close(ctx, &server);
+        return;
+    }
+    child = hold_port(ctx, "--child-exec", server.page->vcpu_ioreq[0].vp_eport, answer, sizeof(answer));
+    say("R35.after-exec", "%s", answer);
+    local = xenevtchn_bind_interdomain(ctx->evtchn, ctx->domid, server.page->vcpu_ioreq[0].vp_eport);
+    say("R35.bind-meanwhile", "%s", outcome(local));
+    end_child(child);
+    local = xenevtchn_bind_interdomain(ctx->evtchn, ctx->domid, server.page->vcpu_ioreq[0].vp_eport);
+    say("R35.bind-after-its-end", "%s", outcome(local));
+    server.port[0] = local;
+    server_close(ctx, &server);
 }
 
 void rule_killed(struct context *ctx, const char *rule)

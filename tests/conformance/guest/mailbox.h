@@ -39,6 +39,7 @@ enum guest_op {
     GUEST_IRQ_EOI = 14,   /* end of interrupt for vector or INTID `addr`; nothing else ever sends one */
     GUEST_IRQ_HOLD = 15,  /* take no interrupt (value 1) or take them again (value 0) */
     GUEST_SET_RTC = 17,   /* HVM: the seconds of the RTC become `value` (BCD) */
+    GUEST_ACPI_MOVE = 18, /* HVM: what hvmloader does: HVM_PARAM_ACPI_IOPORTS_LOCATION := `value` */
     GUEST_VCPU_UP = 16,   /* start vCPU `addr`; result = 0 or a negative errno */
 };
 

@@ -3,7 +3,9 @@
 #include "guest.h"
 
 #include <xen/xen.h>
+#include <xen/hvm/hvm_op.h>
 #include <xen/hvm/hvm_vcpu.h>
+#include <xen/hvm/params.h>
 #include <xen/sched.h>
 #include <xen/vcpu.h>
 
@@ -222,6 +224,14 @@ static void route_pin(uint32_t pin, uint32_t vector, int level)
     mmio_write32(IOAPIC_DATA, vector | (level ? 1u << 15 : 0));
 }
 
+static uint64_t move_acpi_ports(uint64_t location)
+{
+    struct xen_hvm_param param = { .domid = DOMID_SELF, .index = HVM_PARAM_ACPI_IOPORTS_LOCATION,
+                                   .value = location };
+
+    return (uint64_t)(int64_t)arch_hypercall(__HYPERVISOR_hvm_op, HVMOP_set_param, (unsigned long)&param, 0);
+}
+
 static uint64_t vcpu_up(uint32_t vcpu)
 {
     struct vcpu_hvm_context context = { .mode = VCPU_HVM_MODE_32B };
@@ -284,6 +294,8 @@ uint64_t arch_command(struct mailbox *box)
         __asm__ volatile("outb %%al, $0x70" :: "a"(0));
         __asm__ volatile("outb %%al, $0x71" :: "a"((uint32_t)box->value));
         return 0;
+    case GUEST_ACPI_MOVE:
+        return move_acpi_ports(box->value);
     case GUEST_VCPU_UP:
         return vcpu_up(addr);
     default:

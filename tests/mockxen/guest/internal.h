@@ -61,12 +61,13 @@ struct mock_guest {
     char name[64];
     uint8_t uuid[16];
     uint8_t cmos_index;             /* Xen's RTC latch (HVM) */
+    bool acpi_moved;                /* PM ports at b000, not at 1f40 (HVM) */
     struct vcpu vcpu[MX_MAX_VCPUS];
 };
 
 /** One call to mockxen; negative errno, or v[0] of the reply if it fits an int. */
-int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep, void *out,
-             size_t cap, int fds[2]);
+int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep,
+             void *out, size_t cap, int fds[2]);
 /** Notify what is bound to the domain's port. */
 void guest_notify(struct mock_guest *g, uint32_t port);
 

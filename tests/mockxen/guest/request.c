@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Xen's part between an instruction and an emulator: who gets a request, the slot's protocol, what nobody gets. */
+/* Xen's part between an instruction and an emulator: who gets a request, the slot's protocol, what nobody
+ * gets. */
 #include "internal.h"
 
 #include <errno.h>
@@ -166,8 +167,8 @@ static bool buffered(struct mock_guest *g, unsigned id, const struct ioreq *r, u
 static bool xen_owns(struct mock_guest *g, const struct ioreq *r)
 {
     static const struct { uint16_t first, last; } hvm[] = {
-        { 0x20, 0x21 }, { 0xa0, 0xa1 }, { 0x4d0, 0x4d1 }, { 0x40, 0x43 }, { 0x61, 0x61 },
-        { 0x1f40, 0x1f43 }, { 0x1f48, 0x1f4b }, { 0xb000, 0xb003 }, { 0xb008, 0xb00b } };
+        { 0x20, 0x21 }, { 0xa0, 0xa1 }, { 0x4d0, 0x4d1 }, { 0x40, 0x43 }, { 0x61, 0x61 } };
+    uint64_t pm = g->acpi_moved ? 0xb000 : 0x1f40;
 
     if (g->profile == MOCK_ARM64) {
         return false;
@@ -177,6 +178,12 @@ static bool xen_owns(struct mock_guest *g, const struct ioreq *r)
                                                                        r->addr >> 12 == 0xfed00));
     }
     if (r->addr == 0xe9 && r->dir == IOREQ_WRITE && r->size == 1) {
+        return true;
+    }
+    if ((r->addr == 0x80 || r->addr == 0xed) && r->size == 1) {
+        return true; /* the ports for delays never trap: they are the machine's own */
+    }
+    if (g->profile == MOCK_HVM && r->size == 4 && (r->addr == pm || r->addr == pm + 8)) {
         return true;
     }
     if (g->profile == MOCK_HVM && r->addr == 0x70 && r->dir == IOREQ_WRITE) {
@@ -212,7 +219,8 @@ static uint64_t unclaimed(struct mock_guest *g, const struct ioreq *r)
 }
 
 /** Lock held. */
-static enum req_fate route(struct mock_guest *g, unsigned vcpu, struct ioreq *r, uint64_t *answer, uint32_t *port)
+static enum req_fate route(struct mock_guest *g, unsigned vcpu, struct ioreq *r, uint64_t *answer,
+                           uint32_t *port)
 {
     uint32_t entry;
     int id;
@@ -239,8 +247,8 @@ static enum req_fate route(struct mock_guest *g, unsigned vcpu, struct ioreq *r,
         *answer = unclaimed(g, r);
         return REQ_DONE;
     }
-    if (g->profile == MOCK_HVM && r->type == IOREQ_TYPE_COPY && r->dir == IOREQ_WRITE && r->addr >= VGA_BASE &&
-        r->addr < VGA_END && buffered(g, (unsigned)id, r, port)) {
+    if (g->profile == MOCK_HVM && r->type == IOREQ_TYPE_COPY && r->dir == IOREQ_WRITE &&
+        r->addr >= VGA_BASE && r->addr < VGA_END && buffered(g, (unsigned)id, r, port)) {
         return REQ_DONE;
     }
     return slot_send(g, vcpu, (unsigned)id, r, port);
@@ -311,7 +319,8 @@ static bool slot_look(struct mock_guest *g, unsigned vcpu, unsigned id, bool *cr
 
     if (!s->used || s->gen != v->out[id].gen) {
         if (g->profile == MOCK_ARM64) {
-            mx_panic(g->mock->g, "domain %u: vCPU %u woke after its server was destroyed (Arm)", g->domid, vcpu);
+            mx_panic(g->mock->g, "domain %u: vCPU %u woke after its server was destroyed (Arm)", g->domid,
+                     vcpu);
         }
         v->answer = v->out[id].req.dir == IOREQ_READ ? 0 : v->out[id].req.data;
         return true;
@@ -361,6 +370,11 @@ enum mock_status request_look(struct mock_guest *g, unsigned vcpu)
         return MOCK_CRASHED;
     }
     return v->pending ? MOCK_BLOCKED : MOCK_DONE;
+}
+
+void mock_acpi_ports_moved(struct mock_guest *g, bool moved)
+{
+    g->acpi_moved = moved;
 }
 
 int mock_timeoffset(struct mock_guest *g, int64_t delta_s)
