@@ -14,7 +14,8 @@
 #include <time.h>
 #include <unistd.h>
 
-int mx_send(int fd, const void *head, size_t head_len, const void *data, size_t len, const int *fds, int nr_fds)
+int mx_send(int fd, const void *head, size_t head_len, const void *data, size_t len, const int *fds,
+            int nr_fds)
 {
     struct iovec iov[2] = { { (void *)head, head_len }, { (void *)data, len } };
     union { char buf[CMSG_SPACE(2 * sizeof(int))]; struct cmsghdr align; } ctl;
@@ -42,7 +43,9 @@ ssize_t mx_recv(int fd, void *head, size_t head_len, void *data, size_t cap, int
 {
     struct iovec iov[2] = { { head, head_len }, { data, cap } };
     union { char buf[CMSG_SPACE(2 * sizeof(int))]; struct cmsghdr align; } ctl;
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2, .msg_control = ctl.buf, .msg_controllen = sizeof(ctl) };
+    struct msghdr msg = {
+        .msg_iov = iov, .msg_iovlen = 2, .msg_control = ctl.buf, .msg_controllen = sizeof(ctl)
+    };
     struct cmsghdr *cm;
     ssize_t n;
 
@@ -164,7 +167,8 @@ int mx_futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t deadline)
         return 0;
     }
     /* WAIT_BITSET takes an absolute time. */
-    rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, deadline < 0 ? NULL : &ts, NULL, FUTEX_BITSET_MATCH_ANY);
+    rc = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, seen, deadline < 0 ? NULL : &ts, NULL,
+                 FUTEX_BITSET_MATCH_ANY);
     return rc < 0 && errno == ETIMEDOUT ? -ETIMEDOUT : 0;
 }
 

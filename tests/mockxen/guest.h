@@ -93,7 +93,7 @@ void mock_daemon_free(struct mock_daemon *d);
 /** What to create. */
 struct mock_domain_spec {
     enum mock_profile profile;
-    uint64_t ram_bytes;     /**< multiple of 4096; x86: from 0, HVM without a0000-bffff, f0000000 up at 4 GiB */
+    uint64_t ram_bytes;     /**< pages; x86: from 0, HVM without a0000-bffff, from f0000000 at 4 GiB */
     unsigned nr_vcpus;      /**< 1..128; what nr_vcpus reports */
     unsigned online_vcpus;  /**< 0: all; else the rest comes with mock_vcpu_add() */
     uint16_t domid;         /**< 0: next free one */

@@ -73,8 +73,8 @@ int irq_set_isa(struct mx_global *g, struct mx_dom *d, unsigned isa, uint8_t lev
     return 0;
 }
 
-int irq_set_intx(struct mx_global *g, struct mx_dom *d, unsigned seg, unsigned bus, unsigned dev, unsigned intx,
-                 uint8_t level)
+int irq_set_intx(struct mx_global *g, struct mx_dom *d, unsigned seg, unsigned bus, unsigned dev,
+                 unsigned intx, uint8_t level)
 {
     unsigned link = (dev + intx) & 3;
     uint8_t bit = (uint8_t)(1u << (intx & 3));
@@ -86,7 +86,8 @@ int irq_set_intx(struct mx_global *g, struct mx_dom *d, unsigned seg, unsigned b
         return -EINVAL;
     }
     if (level && deadly(g, d)) {
-        mx_panic(g, "domain %u: INTx of device %u raised in a guest that is PVH or of unknown type", d->domid, dev);
+        mx_panic(g, "domain %u: INTx of device %u raised in a guest that is PVH or of unknown type", d->domid,
+                 dev);
         return 0;
     }
     mx_lock(&d->lock);

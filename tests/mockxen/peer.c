@@ -22,7 +22,8 @@ int main(int argc, char **argv)
     ioservid_t id;
     int port;
 
-    if (argc < 4 || xendevicemodel_create_ioreq_server(dm, dom, 0, &id) || xendevicemodel_nr_vcpus(dm, dom, &nr) ||
+    if (argc < 4 || xendevicemodel_create_ioreq_server(dm, dom, 0, &id) ||
+        xendevicemodel_nr_vcpus(dm, dom, &nr) ||
         !xenforeignmemory_map_resource(fm, dom, XENMEM_resource_ioreq_server, id, 1, 1, &page,
                                        PROT_READ | PROT_WRITE, 0) ||
         xendevicemodel_map_io_range_to_ioreq_server(dm, dom, id, 0, strtoull(argv[2], NULL, 0),

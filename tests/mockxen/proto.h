@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What mockxen, the shim libraries and the guest library share: the messages on the control socket and the layout of
- * the two kinds of shared memory. The hot path (access, notify, interrupt) uses shared memory only; mockxen itself
- * owns every change of servers, ranges, ports and the physmap, and makes it under the domain's lock.
+ * What mockxen, the shim libraries and the guest library share: the messages on the control socket and the
+ * layout of the two kinds of shared memory. The hot path (access, notify, interrupt) uses shared memory only;
+ * mockxen itself owns every change of servers, ranges, ports and the physmap, and makes it under the domain's
+ * lock.
  */
 #ifndef MOCKXEN_PROTO_H
 #define MOCKXEN_PROTO_H
@@ -40,7 +41,8 @@
 
 /* ---- global shared memory: one per instance */
 
-/** Rules that MOCKXEN_BREAK=NAME makes the mock get wrong, so that a test can see the conformance run notice. */
+/** Rules that MOCKXEN_BREAK=NAME makes the mock get wrong, so that a test can see the conformance run notice.
+ */
 #define MX_BREAKS(X) \
     X(NINE_SERVERS, "nine-servers") X(OVERLAP, "overlap-allowed") X(BIND_TWICE, "bind-twice") \
     X(LOWEST_FIRST, "lowest-id-first") X(READS_ZERO, "none-reads-zero") X(PAGE_SPLIT, "no-page-split") \
@@ -177,26 +179,40 @@ struct mx_dom {
 /* ---- control messages (SOCK_SEQPACKET): request head + payload, reply head + payload */
 
 enum mx_op {
-    MX_HELLO,           /* a0 = caller's domid; fd: global memory, kick eventfd */
-    MX_DM_OP,           /* domid; payload: struct xen_dm_op, then its second buffer; reply payload: the op */
-    MX_RESTRICT,        /* domid */
-    MX_FAULT,           /* a0 = kind: does an armed fault fire? */
-    MX_MAP,             /* domid, a0 = nr; payload: gfns; reply payload: int32 frame or -errno each; v0: frames' gen */
-    MX_UNMAP,           /* domid, a0 = gen, a1 = nr; payload: frames (uint32) */
-    MX_FRAMES_FD,       /* domid; fd: the domain's frames; v0 = gen */
-    MX_DOM_FD,          /* a0 = slot; fd: the domain's shared memory */
-    MX_RES_MAP,         /* domid, a0 type, a1 id, a2 frame, a3 nr; reply payload: frames; v0 = gen */
-    MX_RES_SIZE,        /* domid, a0 type, a1 id; v0 bytes */
-    MX_EVT_OPEN,        /* fd: the stream; v0 handle, v1 gen */
-    MX_EVT_ADOPT,       /* a0 = inode of the stream */
-    MX_EVT_RESTRICT,    /* domid */
-    MX_EVT_BIND, MX_EVT_ALLOC, MX_EVT_VIRQ, MX_EVT_UNBIND, /* a0 = port or virq; v0 = local port */
-    MX_EVT_NOTIFY,      /* a0 = local port whose peer is no Xen-bound port */
-    MX_GNT_MAP,         /* domid (ignored), a0 = nr, a1 = writable; payload: {domid, ref} pairs; reply: {slot, frame} */
-    MX_GNT_UNMAP,       /* payload: {slot, frame, domid, ref} ... */
+    MX_HELLO,    /* a0 = caller's domid; fd: global memory, kick eventfd */
+    MX_DM_OP,    /* domid; payload: struct xen_dm_op, then its second buffer; reply payload: the op */
+    MX_RESTRICT, /* domid */
+    MX_FAULT,    /* a0 = kind: does an armed fault fire? */
+    MX_MAP,   /* domid, a0 = nr; payload: gfns; reply payload: int32 frame or -errno each; v0: frames' gen */
+    MX_UNMAP, /* domid, a0 = gen, a1 = nr; payload: frames (uint32) */
+    MX_FRAMES_FD,    /* domid; fd: the domain's frames; v0 = gen */
+    MX_DOM_FD,       /* a0 = slot; fd: the domain's shared memory */
+    MX_RES_MAP,      /* domid, a0 type, a1 id, a2 frame, a3 nr; reply payload: frames; v0 = gen */
+    MX_RES_SIZE,     /* domid, a0 type, a1 id; v0 bytes */
+    MX_EVT_OPEN,     /* fd: the stream; v0 handle, v1 gen */
+    MX_EVT_ADOPT,    /* a0 = inode of the stream */
+    MX_EVT_RESTRICT, /* domid */
+    MX_EVT_BIND,
+    MX_EVT_ALLOC,
+    MX_EVT_VIRQ,
+    MX_EVT_UNBIND, /* a0 = port or virq; v0 = local port */
+    MX_EVT_NOTIFY, /* a0 = local port whose peer is no Xen-bound port */
+    MX_GNT_MAP, /* domid (ignored), a0 = nr, a1 = writable; payload: {domid, ref} pairs; reply: {slot, frame}
+                 */
+    MX_GNT_UNMAP, /* payload: {slot, frame, domid, ref} ... */
     /* guest library only */
-    MX_DOM_CREATE, MX_DOM_KILL, MX_DOM_SHUTDOWN, MX_DOM_INFO, MX_DOM_TARGET, MX_VCPU_ADD,
-    MX_P2M_REMOVE, MX_P2M_ADD, MX_HANDLE_FD, MX_GPORT_ALLOC, MX_SET_FAULT, MX_SET_DELAY,
+    MX_DOM_CREATE,
+    MX_DOM_KILL,
+    MX_DOM_SHUTDOWN,
+    MX_DOM_INFO,
+    MX_DOM_TARGET,
+    MX_VCPU_ADD,
+    MX_P2M_REMOVE,
+    MX_P2M_ADD,
+    MX_HANDLE_FD,
+    MX_GPORT_ALLOC,
+    MX_SET_FAULT,
+    MX_SET_DELAY,
 };
 
 struct mx_req {

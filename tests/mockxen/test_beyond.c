@@ -6,7 +6,9 @@
 
 START_TEST(panics_are_noted)
 {
-    struct mock_domain_spec spec = { .profile = MOCK_HVM, .ram_bytes = RAM, .nr_vcpus = 1, .type_unknown = true };
+    struct mock_domain_spec spec = {
+        .profile = MOCK_HVM, .ram_bytes = RAM, .nr_vcpus = 1, .type_unknown = true
+    };
     struct mock_guest *unknown;
     ioservid_t id;
     struct emu e;
@@ -63,7 +65,9 @@ START_TEST(leftovers_and_late_vcpus)
 {
     struct mock_range range = { 0, PORT, PORT + 3 };
     struct mock_leftover left = { .enabled = true, .ranges = &range, .nr_ranges = 1 };
-    struct mock_domain_spec spec = { .profile = MOCK_PVH, .ram_bytes = RAM, .nr_vcpus = 2, .online_vcpus = 1 };
+    struct mock_domain_spec spec = {
+        .profile = MOCK_PVH, .ram_bytes = RAM, .nr_vcpus = 2, .online_vcpus = 1
+    };
     struct mock_domain_info info;
     struct mock_guest *late;
     uint32_t eport;
@@ -178,8 +182,8 @@ static int hold(domid_t dom)
     ioservid_t id;
 
     if (xendevicemodel_create_ioreq_server(dm, dom, 0, &id) ||
-        !xenforeignmemory_map_resource(fm, dom, XENMEM_resource_ioreq_server, id, 1, 1, &page, PROT_READ | PROT_WRITE,
-                                       0) ||
+        !xenforeignmemory_map_resource(fm, dom, XENMEM_resource_ioreq_server, id, 1, 1, &page,
+                                       PROT_READ | PROT_WRITE, 0) ||
         xendevicemodel_map_io_range_to_ioreq_server(dm, dom, id, 0, PORT, PORT) ||
         xendevicemodel_set_ioreq_server_state(dm, dom, id, 1) ||
         xenevtchn_bind_interdomain(ec, dom, ((struct ioreq *)page)->vp_eport) < 0) {

@@ -26,8 +26,8 @@ void add_server(struct emu *e, int buf)
     void *page = NULL;
 
     ck_assert_int_eq(xendevicemodel_create_ioreq_server(e->dm, e->dom, buf, &e->id), 0);
-    e->res = xenforeignmemory_map_resource(e->fm, e->dom, XENMEM_resource_ioreq_server, e->id, buf ? 0 : 1, buf ? 2 : 1,
-                                           &page, PROT_READ | PROT_WRITE, 0);
+    e->res = xenforeignmemory_map_resource(e->fm, e->dom, XENMEM_resource_ioreq_server, e->id, buf ? 0 : 1,
+                                           buf ? 2 : 1, &page, PROT_READ | PROT_WRITE, 0);
     ck_assert_ptr_nonnull(e->res);
     e->slot = (struct ioreq *)((char *)page + (buf ? 4096 : 0));
 }

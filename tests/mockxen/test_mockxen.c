@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Self test of the mock: an emulator in this process over the shims, guests over guest.h. The rules R1..R28 in the
- * form that finds a broken mock fast; tests/conformance compares them with real Xen line by line.
+ * Self test of the mock: an emulator in this process over the shims, guests over guest.h. The rules R1..R28
+ * in the form that finds a broken mock fast; tests/conformance compares them with real Xen line by line.
  * Roles as a child: --hold DOMID (an emulator that never answers), --direct DOMID.
  */
 #include "test_emu.h"
@@ -41,7 +41,8 @@ START_TEST(r1_r6_servers_and_ranges)
     FAILS(xendevicemodel_map_io_range_to_ioreq_server(e.dm, e.dom, e.id, 1, 0, 0), EEXIST);
     FAILS(xendevicemodel_map_io_range_to_ioreq_server(e.dm, e.dom, e.id, 1, 2, 1), EINVAL);
     FAILS(xendevicemodel_unmap_io_range_from_ioreq_server(e.dm, e.dom, e.id, 1, 1, 2), ENOENT);
-    ck_assert_int_eq(xendevicemodel_unmap_io_range_from_ioreq_server(e.dm, e.dom, e.id, 1, 0x1001, 0x1003), 0);
+    ck_assert_int_eq(xendevicemodel_unmap_io_range_from_ioreq_server(e.dm, e.dom, e.id, 1, 0x1001, 0x1003),
+                     0);
     ck_assert_uint_eq(e.slot[0].vp_eport, 0);
     enable(&e, 2);
     ck_assert_uint_ne(e.slot[0].vp_eport, e.slot[1].vp_eport);
@@ -83,10 +84,13 @@ START_TEST(r10_r12_answers)
     struct emu e;
 
     setup(&e, MOCK_HVM, 2);
-    ck_assert_int_eq(mock_access_start(e.g, 1, &(struct mock_access){ .space = MOCK_PIO, .size = 1, .addr = PORT + 1,
-                                                                      .data = 0x1234 }), 0);
+    ck_assert_int_eq(
+        mock_access_start(
+            e.g, 1, &(struct mock_access){ .space = MOCK_PIO, .size = 1, .addr = PORT + 1, .data = 0x1234 }),
+        0);
     r = take(&e, 1);
-    ck_assert(r.type == IOREQ_TYPE_PIO && r.dir == IOREQ_WRITE && r.size == 1 && r.count == 1 && r.data == 0x34);
+    ck_assert(r.type == IOREQ_TYPE_PIO && r.dir == IOREQ_WRITE && r.size == 1 && r.count == 1 &&
+              r.data == 0x34);
     answer(&e, 1, 0);
     ck_assert_int_eq(mock_access_wait(e.g, 1, 2000, NULL), MOCK_DONE);
     ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
@@ -127,8 +131,10 @@ START_TEST(r13_r18_routing)
     (void)take(&second, 0); /* the higher id */
     answer(&second, 0, 5);
     ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
-    ck_assert_int_eq(mock_access_start(e.g, 0, &(struct mock_access){ .space = MOCK_PIO, .read = true, .size = 4,
-                                                                      .addr = PORT }), 0);
+    ck_assert_int_eq(
+        mock_access_start(e.g, 0,
+                          &(struct mock_access){ .space = MOCK_PIO, .read = true, .size = 4, .addr = PORT }),
+        0);
     (void)take(&e, 0); /* the second claims half of it only */
     answer(&e, 0, 0);
     ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
@@ -178,7 +184,8 @@ START_TEST(r15_r16_strings_and_splits)
     ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, &value), MOCK_DONE);
     ck_assert_uint_eq(value, 0x44332211);
     memset(mock_guest_ram(e.g, 0x20000, 16), 0, 16);
-    ck_assert_int_eq(vcpu_rep_ins(e.g, 0, 0x700, 2, 0x20000, 4, false), MOCK_DONE); /* nobody's: RAM filled with ff */
+    ck_assert_int_eq(vcpu_rep_ins(e.g, 0, 0x700, 2, 0x20000, 4, false),
+                     MOCK_DONE); /* nobody's: RAM filled with ff */
     ck_assert_uint_eq(*(uint64_t *)mock_guest_ram(e.g, 0x20000, 8), UINT64_MAX);
     teardown(&e);
 }
@@ -359,8 +366,10 @@ START_TEST(r27_buffered_ring)
     ck_assert_uint_eq(ring[1] - ring[0], 511);
     ck_assert_uint_eq(ring[2 + 2 * 7] >> 12, 0xa0007);
     ck_assert_uint_eq(ring[3 + 2 * 7], 7);
-    ck_assert_int_eq(mock_access_start(e.g, 0, &(struct mock_access){ .space = MOCK_MMIO, .size = 1, .addr = 0xa0000,
-                                                                      .data = 0x5a }), 0);
+    ck_assert_int_eq(
+        mock_access_start(
+            e.g, 0, &(struct mock_access){ .space = MOCK_MMIO, .size = 1, .addr = 0xa0000, .data = 0x5a }),
+        0);
     r = take(&e, 0);
     ck_assert(r.type == IOREQ_TYPE_COPY && r.data == 0x5a);
     answer(&e, 0, 0);
@@ -371,14 +380,16 @@ END_TEST
 
 int main(int argc, char **argv)
 {
-    Suite *suite = suite_create("mockxen");
-    TCase *rules = tcase_create("rules");
     SRunner *runner;
+    Suite *suite;
+    TCase *rules;
     int failed;
 
     if (argc == 3) {
         return role_main(argv[1], (domid_t)atoi(argv[2]));
     }
+    suite = suite_create("mockxen");
+    rules = tcase_create("rules");
     tcase_set_timeout(rules, 30);
     tcase_add_test(rules, r1_r6_servers_and_ranges);
     tcase_add_test(rules, r7_r9_events);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Instructions: cut into requests as Xen's emulator cuts them, driven to their end, and the plain calls over that. */
+/* Instructions: cut into requests as Xen's emulator cuts them, driven to their end, and the plain calls over
+ * that. */
 #include "internal.h"
 
 #include <errno.h>
@@ -87,8 +88,9 @@ static enum req_fate operand_step(struct mock_guest *g, unsigned vcpu)
     return request_start(g, vcpu, &r, &v->answer);
 }
 
-/** Elements from `gpa` on (in the direction of df) that Xen takes at once; one that straddles pages goes alone. Going
- * down, Xen leaves the element at the very start of a RAM page to the next round, that of an MMIO page not. */
+/** Elements from `gpa` on (in the direction of df) that Xen takes at once; one that straddles pages goes
+ * alone. Going down, Xen leaves the element at the very start of a RAM page to the next round, that of an
+ * MMIO page not. */
 static uint64_t in_page(uint64_t gpa, unsigned size, bool df, bool ram)
 {
     uint64_t off = gpa % MX_PAGE, n;
@@ -299,9 +301,14 @@ int mock_access_start(struct mock_guest *g, unsigned vcpu, const struct mock_acc
 {
     struct vcpu *v = vcpu < g->d->online ? &g->vcpu[vcpu] : NULL;
     bool pow2 = a->size && !(a->size & (a->size - 1));
+    unsigned max = g->profile == MOCK_ARM64 ? 8 : MAX_WIDE;
 
-    if (!v || !pow2 || a->size > (a->space == MOCK_PIO ? 4 : a->rep || g->profile == MOCK_ARM64 ? 8 : MAX_WIDE) ||
-        (g->profile == MOCK_ARM64 && (a->rep || a->space == MOCK_PIO)) || (a->space == MOCK_PIO && a->addr > 0xffff)) {
+    if (a->space == MOCK_PIO) {
+        max = g->profile == MOCK_ARM64 || a->addr > 0xffff ? 0 : 4;
+    } else if (a->rep) {
+        max = g->profile == MOCK_ARM64 ? 0 : 8;
+    }
+    if (!v || !pow2 || a->size > max) {
         return -EINVAL;
     }
     if (v->what != VCPU_IDLE) {
@@ -439,12 +446,14 @@ static uint64_t whole(struct mock_guest *g, unsigned vcpu, const struct mock_acc
 
 static uint64_t in(struct mock_guest *g, unsigned vcpu, uint16_t port, unsigned size)
 {
-    return whole(g, vcpu, &(struct mock_access){ .space = MOCK_PIO, .read = true, .size = size, .addr = port });
+    return whole(g, vcpu,
+                 &(struct mock_access){ .space = MOCK_PIO, .read = true, .size = size, .addr = port });
 }
 
 static void out(struct mock_guest *g, unsigned vcpu, uint16_t port, unsigned size, uint32_t value)
 {
-    (void)whole(g, vcpu, &(struct mock_access){ .space = MOCK_PIO, .size = size, .addr = port, .data = value });
+    (void)whole(g, vcpu,
+                &(struct mock_access){ .space = MOCK_PIO, .size = size, .addr = port, .data = value });
 }
 
 void vcpu_outb(struct mock_guest *g, unsigned vcpu, uint16_t port, uint8_t value)
@@ -479,12 +488,14 @@ uint32_t vcpu_inl(struct mock_guest *g, unsigned vcpu, uint16_t port)
 
 uint64_t vcpu_mmio_read(struct mock_guest *g, unsigned vcpu, uint64_t gpa, unsigned size)
 {
-    return whole(g, vcpu, &(struct mock_access){ .space = MOCK_MMIO, .read = true, .size = size, .addr = gpa });
+    return whole(g, vcpu,
+                 &(struct mock_access){ .space = MOCK_MMIO, .read = true, .size = size, .addr = gpa });
 }
 
 void vcpu_mmio_write(struct mock_guest *g, unsigned vcpu, uint64_t gpa, unsigned size, uint64_t value)
 {
-    (void)whole(g, vcpu, &(struct mock_access){ .space = MOCK_MMIO, .size = size, .addr = gpa, .data = value });
+    (void)whole(g, vcpu,
+                &(struct mock_access){ .space = MOCK_MMIO, .size = size, .addr = gpa, .data = value });
 }
 
 static enum mock_status rep(struct mock_guest *g, unsigned vcpu, const struct mock_access *a)
@@ -494,32 +505,59 @@ static enum mock_status rep(struct mock_guest *g, unsigned vcpu, const struct mo
     return g->vcpu[vcpu].last;
 }
 
-enum mock_status vcpu_rep_outs(struct mock_guest *g, unsigned vcpu, uint16_t port, unsigned size, uint64_t gpa,
-                               uint64_t count, bool df)
+enum mock_status vcpu_rep_outs(struct mock_guest *g, unsigned vcpu, uint16_t port, unsigned size,
+                               uint64_t gpa, uint64_t count, bool df)
 {
-    return rep(g, vcpu, &(struct mock_access){ .space = MOCK_PIO, .rep = true, .df = df, .size = size, .addr = port,
-                                               .data = gpa, .count = count });
+    return rep(g, vcpu,
+               &(struct mock_access){ .space = MOCK_PIO,
+                                      .rep = true,
+                                      .df = df,
+                                      .size = size,
+                                      .addr = port,
+                                      .data = gpa,
+                                      .count = count });
 }
 
 enum mock_status vcpu_rep_ins(struct mock_guest *g, unsigned vcpu, uint16_t port, unsigned size, uint64_t gpa,
                               uint64_t count, bool df)
 {
-    return rep(g, vcpu, &(struct mock_access){ .space = MOCK_PIO, .read = true, .rep = true, .df = df, .size = size,
-                                               .addr = port, .data = gpa, .count = count });
+    return rep(g, vcpu,
+               &(struct mock_access){ .space = MOCK_PIO,
+                                      .read = true,
+                                      .rep = true,
+                                      .df = df,
+                                      .size = size,
+                                      .addr = port,
+                                      .data = gpa,
+                                      .count = count });
 }
 
 enum mock_status vcpu_rep_movs(struct mock_guest *g, unsigned vcpu, uint64_t dst, uint64_t src, unsigned size,
                                uint64_t count, bool df)
 {
-    return rep(g, vcpu, &(struct mock_access){ .space = MOCK_MMIO, .read = true, .rep = true, .df = df, .size = size,
-                                               .addr = src, .data = dst, .count = count });
+    return rep(g, vcpu,
+               &(struct mock_access){ .space = MOCK_MMIO,
+                                      .read = true,
+                                      .rep = true,
+                                      .df = df,
+                                      .size = size,
+                                      .addr = src,
+                                      .data = dst,
+                                      .count = count });
 }
 
-enum mock_status vcpu_rep_stos(struct mock_guest *g, unsigned vcpu, uint64_t gpa, unsigned size, uint64_t count,
-                               bool df, uint64_t value)
+enum mock_status vcpu_rep_stos(struct mock_guest *g, unsigned vcpu, uint64_t gpa, unsigned size,
+                               uint64_t count, bool df, uint64_t value)
 {
-    return rep(g, vcpu, &(struct mock_access){ .space = MOCK_MMIO, .rep = true, .stos = true, .df = df, .size = size,
-                                               .addr = gpa, .data = value, .count = count });
+    return rep(g, vcpu,
+               &(struct mock_access){ .space = MOCK_MMIO,
+                                      .rep = true,
+                                      .stos = true,
+                                      .df = df,
+                                      .size = size,
+                                      .addr = gpa,
+                                      .data = value,
+                                      .count = count });
 }
 
 static void config_address(struct mock_guest *g, unsigned vcpu, uint16_t sbdf, unsigned reg)
@@ -533,7 +571,8 @@ uint32_t vcpu_pci_read(struct mock_guest *g, unsigned vcpu, uint16_t sbdf, unsig
     return (uint32_t)masked(in(g, vcpu, (uint16_t)(0xcfc + (reg & 3)), size), size);
 }
 
-void vcpu_pci_write(struct mock_guest *g, unsigned vcpu, uint16_t sbdf, unsigned reg, unsigned size, uint32_t value)
+void vcpu_pci_write(struct mock_guest *g, unsigned vcpu, uint16_t sbdf, unsigned reg, unsigned size,
+                    uint32_t value)
 {
     config_address(g, vcpu, sbdf, reg);
     out(g, vcpu, (uint16_t)(0xcfc + (reg & 3)), size, value);

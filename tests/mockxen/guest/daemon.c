@@ -127,7 +127,8 @@ int mock_daemon_wait_log(struct mock_daemon *d, const char *text, int timeout_ms
         if (deadline >= 0 && mx_now() >= deadline) {
             return -ETIMEDOUT;
         }
-        ended = mock_daemon_wait(d, 5, NULL) == 0; /* its last words may come before its end is seen: look again */
+        ended = mock_daemon_wait(d, 5, NULL) ==
+                0; /* its last words may come before its end is seen: look again */
     }
 }
 

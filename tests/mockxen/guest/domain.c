@@ -84,7 +84,8 @@ struct mock_guest *mock_domain_create(struct mock *m, const struct mock_domain_s
     return g;
 }
 
-struct mock_guest *mock_domain_new(struct mock *m, enum mock_profile profile, uint64_t ram_bytes, unsigned nr_vcpus)
+struct mock_guest *mock_domain_new(struct mock *m, enum mock_profile profile, uint64_t ram_bytes,
+                                   unsigned nr_vcpus)
 {
     return mock_domain_create(m, &(struct mock_domain_spec){ .profile = profile, .ram_bytes = ram_bytes,
                                                              .nr_vcpus = nr_vcpus });
@@ -304,7 +305,8 @@ bool mock_test_clear_dirty(struct mock_guest *g, uint64_t gfn)
 {
     uint8_t bit = (uint8_t)(1u << gfn % 8);
 
-    return gfn < MX_MAX_GFN && (__atomic_fetch_and(&g->dirty[gfn / 8], (uint8_t)~bit, __ATOMIC_SEQ_CST) & bit);
+    return gfn < MX_MAX_GFN &&
+           (__atomic_fetch_and(&g->dirty[gfn / 8], (uint8_t)~bit, __ATOMIC_SEQ_CST) & bit);
 }
 
 int mock_log_dirty(struct mock_guest *g, bool on)

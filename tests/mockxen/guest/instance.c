@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The mock instance: its process, its environment, counters, faults, and the way of an event to an emulator. */
+/* The mock instance: its process, its environment, counters, faults, and the way of an event to an emulator.
+ */
 #include "internal.h"
 
 #include <errno.h>
@@ -30,8 +31,8 @@ static const char *build_dir(void)
     return dir ? dir : MOCKXEN_BUILD;
 }
 
-int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep, void *out,
-             size_t cap, int fds[2])
+int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep,
+             void *out, size_t cap, int fds[2])
 {
     ssize_t n;
 
@@ -149,8 +150,8 @@ static char *joined(const char *name, const char *fmt_value)
 /** environ without what we set, then our variables. */
 static int make_env(struct mock *m)
 {
-    static const char *const ours[] = { "LD_LIBRARY_PATH=", "LD_PRELOAD=", "MOCKXEN_SOCKET=", "XENSTORED_RUNDIR=",
-                                        "XENSTORED_PATH=", "ASAN_OPTIONS=" };
+    static const char *const ours[] = { "LD_LIBRARY_PATH=",  "LD_PRELOAD=",     "MOCKXEN_SOCKET=",
+                                        "XENSTORED_RUNDIR=", "XENSTORED_PATH=", "ASAN_OPTIONS=" };
     const char *lib = getenv("LD_LIBRARY_PATH"), *asan = getenv("ASAN_OPTIONS"), *pre = getenv("LD_PRELOAD");
     size_t n = 0, i, k;
     char buf[1024];
@@ -163,7 +164,8 @@ static int make_env(struct mock *m)
         return -1;
     }
     for (i = n = 0; environ[i]; i++) {
-        for (k = 0; k < sizeof(ours) / sizeof(ours[0]) && strncmp(environ[i], ours[k], strlen(ours[k])); k++) {
+        for (k = 0; k < sizeof(ours) / sizeof(ours[0]) && strncmp(environ[i], ours[k], strlen(ours[k]));
+             k++) {
         }
         if (k == sizeof(ours) / sizeof(ours[0])) {
             m->env[n++] = strdup(environ[i]);

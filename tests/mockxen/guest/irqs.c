@@ -5,8 +5,8 @@
 #include <errno.h>
 
 /** Wait until `ready` says so, looking again at each change of the domain's interrupts. */
-static int wait_irq(struct mock_guest *g, bool (*ready)(struct mock_guest *, const uint64_t *), const uint64_t *arg,
-                    int timeout_ms)
+static int wait_irq(struct mock_guest *g, bool (*ready)(struct mock_guest *, const uint64_t *),
+                    const uint64_t *arg, int timeout_ms)
 {
     int64_t deadline = mx_deadline(timeout_ms);
     uint32_t seen;

@@ -35,7 +35,8 @@ static void dirty_set(struct domain *d, uint64_t gfn)
     __atomic_fetch_or(&bits[gfn / 8], 1u << gfn % 8, __ATOMIC_SEQ_CST);
 }
 
-static int op_track(struct call *c, struct domain *d, const struct xen_dm_op_track_dirty_vram *a, size_t buf_len)
+static int op_track(struct call *c, struct domain *d, const struct xen_dm_op_track_dirty_vram *a,
+                    size_t buf_len)
 {
     uint8_t *bits = (uint8_t *)d->shm + MX_DOM_DIRTY, *out = c->out + sizeof(struct xen_dm_op);
     size_t bytes = (a->nr + 7) / 8;
@@ -202,16 +203,21 @@ static int op_event(struct domain *d, const struct xen_dm_op_inject_event *a)
 static enum mock_call kind_of(uint32_t op)
 {
     static const uint8_t kinds[] = {
-        [XEN_DMOP_create_ioreq_server] = MOCK_CALL_CREATE_SERVER, [XEN_DMOP_get_ioreq_server_info] = MOCK_CALL_GET_INFO,
+        [XEN_DMOP_create_ioreq_server] = MOCK_CALL_CREATE_SERVER,
+        [XEN_DMOP_get_ioreq_server_info] = MOCK_CALL_GET_INFO,
         [XEN_DMOP_map_io_range_to_ioreq_server] = MOCK_CALL_MAP_RANGE,
         [XEN_DMOP_unmap_io_range_from_ioreq_server] = MOCK_CALL_UNMAP_RANGE,
         [XEN_DMOP_set_ioreq_server_state] = MOCK_CALL_SET_STATE,
-        [XEN_DMOP_destroy_ioreq_server] = MOCK_CALL_DESTROY_SERVER, [XEN_DMOP_track_dirty_vram] = MOCK_CALL_TRACK_DIRTY,
-        [XEN_DMOP_modified_memory] = MOCK_CALL_MODIFIED_MEMORY, [XEN_DMOP_set_mem_type] = MOCK_CALL_SET_MEM_TYPE,
+        [XEN_DMOP_destroy_ioreq_server] = MOCK_CALL_DESTROY_SERVER,
+        [XEN_DMOP_track_dirty_vram] = MOCK_CALL_TRACK_DIRTY,
+        [XEN_DMOP_modified_memory] = MOCK_CALL_MODIFIED_MEMORY,
+        [XEN_DMOP_set_mem_type] = MOCK_CALL_SET_MEM_TYPE,
         [XEN_DMOP_inject_event] = MOCK_CALL_INJECT_EVENT,
         [XEN_DMOP_map_mem_type_to_ioreq_server] = MOCK_CALL_MAP_MEM_TYPE,
-        [XEN_DMOP_remote_shutdown] = MOCK_CALL_SHUTDOWN, [XEN_DMOP_relocate_memory] = MOCK_CALL_RELOCATE,
-        [XEN_DMOP_pin_memory_cacheattr] = MOCK_CALL_CACHEATTR, [XEN_DMOP_nr_vcpus] = MOCK_CALL_NR_VCPUS,
+        [XEN_DMOP_remote_shutdown] = MOCK_CALL_SHUTDOWN,
+        [XEN_DMOP_relocate_memory] = MOCK_CALL_RELOCATE,
+        [XEN_DMOP_pin_memory_cacheattr] = MOCK_CALL_CACHEATTR,
+        [XEN_DMOP_nr_vcpus] = MOCK_CALL_NR_VCPUS,
     };
 
     return op && op < sizeof(kinds) ? kinds[op] : MOCK_CALL_MAX;
@@ -221,7 +227,8 @@ static bool x86_only(uint32_t op)
 {
     return op == XEN_DMOP_track_dirty_vram || op == XEN_DMOP_modified_memory || op == XEN_DMOP_set_mem_type ||
            op == XEN_DMOP_inject_event || op == XEN_DMOP_map_mem_type_to_ioreq_server ||
-           op == XEN_DMOP_remote_shutdown || op == XEN_DMOP_relocate_memory || op == XEN_DMOP_pin_memory_cacheattr;
+           op == XEN_DMOP_remote_shutdown || op == XEN_DMOP_relocate_memory ||
+           op == XEN_DMOP_pin_memory_cacheattr;
 }
 
 static int other_op(struct call *c, struct domain *d, struct xen_dm_op *op, const void *buf, size_t buf_len)

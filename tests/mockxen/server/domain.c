@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Domains: memory in a memfd of frames, a physmap in shared memory, death and the references that outlive it. */
+/* Domains: memory in a memfd of frames, a physmap in shared memory, death and the references that outlive it.
+ */
 #include "server.h"
 
 #include <errno.h>
@@ -51,7 +52,8 @@ void frame_put(struct domain *d, uint32_t frame)
         return; /* all of it goes with the last reference */
     }
     /* The next owner sees zeroes, as from Xen's scrubber. */
-    (void)fallocate(d->frames_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)frame * MX_PAGE, MX_PAGE);
+    (void)fallocate(d->frames_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)frame * MX_PAGE,
+                    MX_PAGE);
     d->free_frames[d->nr_free++] = frame;
 }
 
@@ -114,8 +116,8 @@ static struct domain *domain_alloc(uint64_t pages)
     d->frames_fd = memfd_create("mock-frames", MFD_CLOEXEC);
     d->refs = calloc(d->nr_frames, sizeof(*d->refs));
     d->free_frames = calloc(d->nr_frames, sizeof(*d->free_frames));
-    if (d->shm_fd < 0 || d->frames_fd < 0 || !d->refs || !d->free_frames || ftruncate(d->shm_fd, MX_DOM_SIZE) < 0 ||
-        ftruncate(d->frames_fd, (off_t)d->nr_frames * MX_PAGE) < 0) {
+    if (d->shm_fd < 0 || d->frames_fd < 0 || !d->refs || !d->free_frames ||
+        ftruncate(d->shm_fd, MX_DOM_SIZE) < 0 || ftruncate(d->frames_fd, (off_t)d->nr_frames * MX_PAGE) < 0) {
         goto fail;
     }
     d->shm = mmap(NULL, MX_DOM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, d->shm_fd, 0);
@@ -184,8 +186,9 @@ int domain_create(struct call *c)
     uint32_t slot = 0;
     int domid;
 
-    if (c->len != sizeof(*spec) || !spec->nr_vcpus || spec->nr_vcpus > MX_MAX_VCPUS || spec->online > spec->nr_vcpus ||
-        spec->ram_bytes % MX_PAGE || spec->profile > MOCK_ARM64 || spec->ram_bytes / MX_PAGE > MX_MAX_GFN) {
+    if (c->len != sizeof(*spec) || !spec->nr_vcpus || spec->nr_vcpus > MX_MAX_VCPUS ||
+        spec->online > spec->nr_vcpus || spec->ram_bytes % MX_PAGE || spec->profile > MOCK_ARM64 ||
+        spec->ram_bytes / MX_PAGE > MX_MAX_GFN) {
         return -EINVAL;
     }
     domid = pick_domid(c->mx, spec->domid);
@@ -280,7 +283,8 @@ static void forget_refs(struct mx *mx, struct domain *d)
 
 void domain_reap(struct mx *mx, struct domain *d)
 {
-    if (!atomic_load(&d->shm->gone) || d->total[REF_FOREIGN] || d->total[REF_RESOURCE] || d->total[REF_GRANT]) {
+    if (!atomic_load(&d->shm->gone) || d->total[REF_FOREIGN] || d->total[REF_RESOURCE] ||
+        d->total[REF_GRANT]) {
         return;
     }
     forget_refs(mx, d);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Event channels. Local ports belong to an open file (a stream socket whose other end an emulator holds); when its last
- * copy is closed they go, and the domain's ends are unbound again under the same number.
+ * Event channels. Local ports belong to an open file (a stream socket whose other end an emulator holds);
+ * when its last copy is closed they go, and the domain's ends are unbound again under the same number.
  */
 #include "server.h"
 
@@ -71,7 +71,8 @@ static void lport_free(struct mx *mx, uint32_t port)
     uint32_t kind = atomic_load(&lp->kind);
     struct domain *d = mx->doms[lp->slot];
 
-    if ((kind == MX_LP_XEN || kind == MX_LP_GUEST) && d && atomic_load(&d->shm->gport[lp->gport].peer) == port) {
+    if ((kind == MX_LP_XEN || kind == MX_LP_GUEST) && d &&
+        atomic_load(&d->shm->gport[lp->gport].peer) == port) {
         atomic_store(&d->shm->gport[lp->gport].peer, 0);
     }
     atomic_store(&lp->kind, MX_LP_FREE);
@@ -109,7 +110,8 @@ void evt_hup(struct mx *mx, unsigned handle)
         }
     }
     atomic_store(&mx->g->handles[handle].gen, 0);
-    /* The guest library holds a copy: closing ours alone would leave the old stream registered under the handle's tag. */
+    /* The guest library holds a copy: closing ours alone would leave the old stream registered under the
+     * handle's tag. */
     epoll_ctl(mx->epfd, EPOLL_CTL_DEL, mx->files[handle].fd, NULL);
     close(mx->files[handle].fd);
     mx->files[handle].fd = -1;
@@ -152,7 +154,8 @@ static int evt_open(struct call *c)
         close(sv[1]);
         return -EIO;
     }
-    mx->files[h] = (struct evt_file){ .fd = sv[0], .ino = st.st_ino, .caller = c->conn->caller, .restricted = -1 };
+    mx->files[h] =
+        (struct evt_file){ .fd = sv[0], .ino = st.st_ino, .caller = c->conn->caller, .restricted = -1 };
     mx->g->handles[h].partial_len = 0;
     atomic_store(&mx->g->handles[h].watch, 0);
     atomic_store(&mx->g->handles[h].gen, ++mx->next_gen);

@@ -324,9 +324,9 @@ static void serve(struct mx *mx, struct conn *conn)
     memset(&rep, 0, sizeof(rep));
     rep.err = dispatch(&c);
     if (mx->log) {
-        fprintf(mx->log, "pid %d op %u domid %u a %llx %llx %llx -> %d\n", conn->proc ? conn->proc->pid : 0, req.op,
-                req.domid, (unsigned long long)req.a[0], (unsigned long long)req.a[1], (unsigned long long)req.a[2],
-                rep.err);
+        fprintf(mx->log, "pid %d op %u domid %u a %llx %llx %llx -> %d\n", conn->proc ? conn->proc->pid : 0,
+                req.op, req.domid, (unsigned long long)req.a[0], (unsigned long long)req.a[1],
+                (unsigned long long)req.a[2], rep.err);
     }
     if (rep.err > 0) {
         rep.v[0] = (uint64_t)rep.err; /* a number, not an error */
@@ -460,7 +460,8 @@ static int make_listen(struct mx *mx, const char *path)
     strcpy(sa.sun_path, path);
     (void)unlink(path);
     mx->listen = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (mx->listen < 0 || bind(mx->listen, (struct sockaddr *)&sa, sizeof(sa)) < 0 || listen(mx->listen, 128) < 0) {
+    if (mx->listen < 0 || bind(mx->listen, (struct sockaddr *)&sa, sizeof(sa)) < 0 ||
+        listen(mx->listen, 128) < 0) {
         return -1;
     }
     return chmod(path, 0666);
@@ -482,7 +483,8 @@ static int make_loop(struct mx *mx)
     if (sig < 0 || mx->epfd < 0 || mx->kick < 0) {
         return -1;
     }
-    if (watch(mx, mx->listen, EPOLLIN, TAG(TAG_LISTEN, 0)) || watch(mx, mx->kick, EPOLLIN, TAG(TAG_KICK, 0))) {
+    if (watch(mx, mx->listen, EPOLLIN, TAG(TAG_LISTEN, 0)) ||
+        watch(mx, mx->kick, EPOLLIN, TAG(TAG_KICK, 0))) {
         return -1;
     }
     return watch(mx, sig, EPOLLIN, TAG(TAG_SIGNAL, 0));
@@ -490,7 +492,8 @@ static int make_loop(struct mx *mx)
 
 static const char usage[] =
     "usage: mockxen [--socket PATH] [--xenstore-dir DIR] [--verbose]\n"
-    "Plays Xen for device emulators that run with the shim libraries; stays in the foreground until SIGTERM.\n"
+    "Plays Xen for device emulators that run with the shim libraries; stays in the foreground until "
+    "SIGTERM.\n"
     "  --socket PATH        control socket (default: $MOCKXEN_SOCKET)\n"
     "  --xenstore-dir DIR   keep the state of a real xenstored there: domN/{ring,evtchn,shutdown,dying}\n"
     "  --verbose            log each call to stderr\n"

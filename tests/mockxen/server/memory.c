@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Foreign maps, resources and grants: mockxen says which frames, the shim mmaps them; references are kept here. */
+/* Foreign maps, resources and grants: mockxen says which frames, the shim mmaps them; references are kept
+ * here. */
 #include "server.h"
 
 #include <errno.h>
@@ -265,7 +266,8 @@ static int mem_resource_size(struct call *c)
     return 0;
 }
 
-static int grant_check(struct call *c, const struct mx_gref *g, bool writable, struct domain **d, uint32_t *frame)
+static int grant_check(struct call *c, const struct mx_gref *g, bool writable, struct domain **d,
+                       uint32_t *frame)
 {
     struct mx_grant *e;
     uint32_t entry;
@@ -275,7 +277,8 @@ static int grant_check(struct call *c, const struct mx_gref *g, bool writable, s
         return -EINVAL;
     }
     e = &(*d)->shm->grant[g->ref];
-    if (!(e->flags & MX_GRANT_VALID) || e->domid != c->conn->caller || (writable && (e->flags & MX_GRANT_RDONLY))) {
+    if (!(e->flags & MX_GRANT_VALID) || e->domid != c->conn->caller ||
+        (writable && (e->flags & MX_GRANT_RDONLY))) {
         return -EINVAL;
     }
     entry = e->gfn < MX_MAX_GFN ? (*d)->p2m[e->gfn] : 0;

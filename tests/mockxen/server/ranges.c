@@ -51,7 +51,8 @@ int ranges_add(struct mx_ranges *r, uint64_t start, uint64_t end)
     while (i < r->nr && r->r[i].end < start) {
         i++;
     }
-    /* Growing the one below needs no new entry; a new one just below its neighbour needs one before they merge. */
+    /* Growing the one below needs no new entry; a new one just below its neighbour needs one before they
+     * merge. */
     if (i > 0 && r->r[i - 1].end + 1 == start) {
         i--;
         r->r[i].end = end;

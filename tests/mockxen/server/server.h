@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside of the mockxen process: one thread, one epoll loop; it owns domains, servers, ports and references. */
+/* Inside of the mockxen process: one thread, one epoll loop; it owns domains, servers, ports and references.
+ */
 #ifndef MOCKXEN_SERVER_H
 #define MOCKXEN_SERVER_H
 

@@ -16,7 +16,8 @@
 
 void *server_page(struct domain *d, uint32_t frame)
 {
-    void *page = mmap(NULL, MX_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, d->frames_fd, (off_t)frame * MX_PAGE);
+    void *page =
+        mmap(NULL, MX_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, d->frames_fd, (off_t)frame * MX_PAGE);
 
     return page == MAP_FAILED ? NULL : page;
 }
@@ -69,7 +70,8 @@ static int alloc_ports(struct domain *d, struct mx_server *s)
     return 0;
 }
 
-static int op_create(struct mx *mx, struct domain *d, uint16_t caller, struct xen_dm_op_create_ioreq_server *a)
+static int op_create(struct mx *mx, struct domain *d, uint16_t caller,
+                     struct xen_dm_op_create_ioreq_server *a)
 {
     uint32_t gen, id = 0;
     struct mx_server *s;
@@ -219,7 +221,8 @@ void server_show_port(struct domain *d, struct mx_server *s, unsigned vcpu)
     }
 }
 
-static int op_state(struct mx *mx, struct domain *d, uint16_t caller, struct xen_dm_op_set_ioreq_server_state *a)
+static int op_state(struct mx *mx, struct domain *d, uint16_t caller,
+                    struct xen_dm_op_set_ioreq_server_state *a)
 {
     struct mx_server *s;
     int rc = a->pad ? -EINVAL : find(d, caller, a->id, &s);
@@ -281,7 +284,8 @@ int server_free(struct mx *mx, struct domain *d, unsigned id)
     return 0;
 }
 
-static int op_destroy(struct mx *mx, struct domain *d, uint16_t caller, struct xen_dm_op_destroy_ioreq_server *a)
+static int op_destroy(struct mx *mx, struct domain *d, uint16_t caller,
+                      struct xen_dm_op_destroy_ioreq_server *a)
 {
     struct mx_server *s;
     int rc = a->pad ? -EINVAL : find(d, caller, a->id, &s);
@@ -342,7 +346,8 @@ int dm_server_op(struct mx *mx, struct domain *d, uint16_t caller, struct xen_dm
     case XEN_DMOP_destroy_ioreq_server:
         return op_destroy(mx, d, caller, &op->u.destroy_ioreq_server);
     case XEN_DMOP_map_mem_type_to_ioreq_server:
-        return d->shm->profile == MOCK_ARM64 ? -EOPNOTSUPP : op_mem_type(d, caller, &op->u.map_mem_type_to_ioreq_server);
+        return d->shm->profile == MOCK_ARM64 ? -EOPNOTSUPP
+                                             : op_mem_type(d, caller, &op->u.map_mem_type_to_ioreq_server);
     default:
         return -EOPNOTSUPP;
     }

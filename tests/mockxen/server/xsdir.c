@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The state directory that a real xenstored under its preload reads: domN/ = it lives, flags, ring and event FIFO. */
+/* The state directory that a real xenstored under its preload reads: domN/ = it lives, flags, ring and event
+ * FIFO. */
 #include "server.h"
 
 #include <fcntl.h>

@@ -24,7 +24,8 @@ struct xendevicemodel_handle {
 
 static int restrict_cb(Xentoolcore__Active_Handle *ah, domid_t domid)
 {
-    return xendevicemodel_restrict((xendevicemodel_handle *)((char *)ah - offsetof(xendevicemodel_handle, ah)), domid);
+    return xendevicemodel_restrict(
+        (xendevicemodel_handle *)((char *)ah - offsetof(xendevicemodel_handle, ah)), domid);
 }
 
 xendevicemodel_handle *xendevicemodel_open(struct xentoollog_logger *logger, unsigned int open_flags)
@@ -83,7 +84,8 @@ int xendevicemodel_restrict(xendevicemodel_handle *h, domid_t domid)
 }
 
 /** The hypercall with at most one further buffer, which is copied back if `back`. */
-static int dm_call(xendevicemodel_handle *h, domid_t domid, struct xen_dm_op *op, void *buf, size_t len, bool back)
+static int dm_call(xendevicemodel_handle *h, domid_t domid, struct xen_dm_op *op, void *buf, size_t len,
+                   bool back)
 {
     struct mx_req req = { .op = MX_DM_OP, .domid = domid };
     uint8_t msg[sizeof(*op) + BUF_MAX];
@@ -115,7 +117,8 @@ static int dm_call(xendevicemodel_handle *h, domid_t domid, struct xen_dm_op *op
 
 #define SIMPLE(h, domid, op) dm_call((h), (domid), &(op), NULL, 0, false)
 
-int xendevicemodel_create_ioreq_server(xendevicemodel_handle *h, domid_t domid, int handle_bufioreq, ioservid_t *id)
+int xendevicemodel_create_ioreq_server(xendevicemodel_handle *h, domid_t domid, int handle_bufioreq,
+                                       ioservid_t *id)
 {
     struct xen_dm_op op = { .op = XEN_DMOP_create_ioreq_server };
 
@@ -127,8 +130,9 @@ int xendevicemodel_create_ioreq_server(xendevicemodel_handle *h, domid_t domid, 
     return 0;
 }
 
-int xendevicemodel_get_ioreq_server_info(xendevicemodel_handle *h, domid_t domid, ioservid_t id, xen_pfn_t *ioreq_gfn,
-                                         xen_pfn_t *bufioreq_gfn, evtchn_port_t *bufioreq_port)
+int xendevicemodel_get_ioreq_server_info(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
+                                         xen_pfn_t *ioreq_gfn, xen_pfn_t *bufioreq_gfn,
+                                         evtchn_port_t *bufioreq_port)
 {
     struct xen_dm_op op = { .op = XEN_DMOP_get_ioreq_server_info };
 
@@ -164,15 +168,15 @@ static int range_call(xendevicemodel_handle *h, domid_t domid, uint32_t which, i
     return SIMPLE(h, domid, op);
 }
 
-int xendevicemodel_map_io_range_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id, int is_mmio,
-                                                uint64_t start, uint64_t end)
+int xendevicemodel_map_io_range_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
+                                                int is_mmio, uint64_t start, uint64_t end)
 {
     return range_call(h, domid, XEN_DMOP_map_io_range_to_ioreq_server, id,
                       is_mmio ? XEN_DMOP_IO_RANGE_MEMORY : XEN_DMOP_IO_RANGE_PORT, start, end);
 }
 
-int xendevicemodel_unmap_io_range_from_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id, int is_mmio,
-                                                    uint64_t start, uint64_t end)
+int xendevicemodel_unmap_io_range_from_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
+                                                    int is_mmio, uint64_t start, uint64_t end)
 {
     return range_call(h, domid, XEN_DMOP_unmap_io_range_from_ioreq_server, id,
                       is_mmio ? XEN_DMOP_IO_RANGE_MEMORY : XEN_DMOP_IO_RANGE_PORT, start, end);
@@ -190,20 +194,21 @@ static int pci_call(xendevicemodel_handle *h, domid_t domid, uint32_t which, ios
     return range_call(h, domid, which, id, XEN_DMOP_IO_RANGE_PCI, sbdf, sbdf);
 }
 
-int xendevicemodel_map_pcidev_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id, uint16_t segment,
-                                              uint8_t bus, uint8_t device, uint8_t function)
+int xendevicemodel_map_pcidev_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
+                                              uint16_t segment, uint8_t bus, uint8_t device, uint8_t function)
 {
     return pci_call(h, domid, XEN_DMOP_map_io_range_to_ioreq_server, id, segment, bus, device, function);
 }
 
 int xendevicemodel_unmap_pcidev_from_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
-                                                  uint16_t segment, uint8_t bus, uint8_t device, uint8_t function)
+                                                  uint16_t segment, uint8_t bus, uint8_t device,
+                                                  uint8_t function)
 {
     return pci_call(h, domid, XEN_DMOP_unmap_io_range_from_ioreq_server, id, segment, bus, device, function);
 }
 
-int xendevicemodel_map_mem_type_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id, uint16_t type,
-                                                uint32_t flags)
+int xendevicemodel_map_mem_type_to_ioreq_server(xendevicemodel_handle *h, domid_t domid, ioservid_t id,
+                                                uint16_t type, uint32_t flags)
 {
     struct xen_dm_op op = { .op = XEN_DMOP_map_mem_type_to_ioreq_server };
 
@@ -312,7 +317,8 @@ int xendevicemodel_set_isa_irq_level(xendevicemodel_handle *h, domid_t domid, ui
     return d ? shim_result(irq_set_isa(h->shim.g, d, irq, (uint8_t)level)) : -1;
 }
 
-int xendevicemodel_set_irq_level(xendevicemodel_handle *h, domid_t domid, unsigned int irq, unsigned int level)
+int xendevicemodel_set_irq_level(xendevicemodel_handle *h, domid_t domid, unsigned int irq,
+                                 unsigned int level)
 {
     struct mx_dom *d = irq_target(h, domid, MOCK_CALL_SET_IRQ);
 
@@ -359,8 +365,8 @@ int xendevicemodel_modified_memory(xendevicemodel_handle *h, domid_t domid, uint
     return xendevicemodel_modified_memory_bulk(h, domid, &extent, 1);
 }
 
-int xendevicemodel_set_mem_type(xendevicemodel_handle *h, domid_t domid, hvmmem_type_t mem_type, uint64_t first_pfn,
-                                uint32_t nr)
+int xendevicemodel_set_mem_type(xendevicemodel_handle *h, domid_t domid, hvmmem_type_t mem_type,
+                                uint64_t first_pfn, uint32_t nr)
 {
     struct xen_dm_op op = { .op = XEN_DMOP_set_mem_type };
 
@@ -370,8 +376,8 @@ int xendevicemodel_set_mem_type(xendevicemodel_handle *h, domid_t domid, hvmmem_
     return SIMPLE(h, domid, op);
 }
 
-int xendevicemodel_inject_event(xendevicemodel_handle *h, domid_t domid, int vcpu, uint8_t vector, uint8_t type,
-                                uint32_t error_code, uint8_t insn_len, uint64_t extra)
+int xendevicemodel_inject_event(xendevicemodel_handle *h, domid_t domid, int vcpu, uint8_t vector,
+                                uint8_t type, uint32_t error_code, uint8_t insn_len, uint64_t extra)
 {
     struct xen_dm_op op = { .op = XEN_DMOP_inject_event };
 

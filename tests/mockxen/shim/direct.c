@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Preload: what Linux can't do with Xen's foreign mappings (VM_IO | VM_PFNMAP), it can't do here either. Pages of such
- * a mapping can't be pinned, so O_DIRECT, registered buffers and zero-copy sends on them end with EFAULT; copying reads
- * and writes work. A queued request is pointed at an address that truly faults, and the kernel says the rest.
+ * Preload: what Linux can't do with Xen's foreign mappings (VM_IO | VM_PFNMAP), it can't do here either.
+ * Pages of such a mapping can't be pinned, so O_DIRECT, registered buffers and zero-copy sends on them end
+ * with EFAULT; copying reads and writes work. A queued request is pointed at an address that truly faults,
+ * and the kernel says the rest.
  */
 /* With 64-bit offsets asked for, the headers would rename pread to pread64: both names are wanted. */
 #undef _FILE_OFFSET_BITS
@@ -39,8 +40,8 @@ extern bool mockxen_is_foreign(uintptr_t addr, size_t len) __attribute__((weak))
         (__typeof__(&(name)))found_; \
     })
 
-/* Is a descriptor O_DIRECT? Asked once until it is closed or changed, for a system call per request would spoil any
- * count of them. 0 unknown, 1 no, 2 yes. */
+/* Is a descriptor O_DIRECT? Asked once until it is closed or changed, for a system call per request would
+ * spoil any count of them. 0 unknown, 1 no, 2 yes. */
 static _Atomic unsigned char direct_of[MAX_FDS];
 
 static void forget(int fd)
@@ -286,8 +287,8 @@ int io_uring_register_files_update(struct io_uring *ring, unsigned off, const in
     return rc;
 }
 
-int io_uring_register_files_update_tag(struct io_uring *ring, unsigned off, const int *files, const __u64 *tags,
-                                       unsigned nr)
+int io_uring_register_files_update_tag(struct io_uring *ring, unsigned off, const int *files,
+                                       const __u64 *tags, unsigned nr)
 {
     int rc = NEXT(io_uring_register_files_update_tag)(ring, off, files, tags, nr);
 
@@ -379,7 +380,8 @@ int io_uring_register_buffers(struct io_uring *ring, const struct iovec *iovecs,
     return foreign_vec(iovecs, nr) ? -EFAULT : NEXT(io_uring_register_buffers)(ring, iovecs, nr);
 }
 
-int io_uring_register_buffers_tags(struct io_uring *ring, const struct iovec *iovecs, const __u64 *tags, unsigned nr)
+int io_uring_register_buffers_tags(struct io_uring *ring, const struct iovec *iovecs, const __u64 *tags,
+                                   unsigned nr)
 {
     return foreign_vec(iovecs, nr) ? -EFAULT : NEXT(io_uring_register_buffers_tags)(ring, iovecs, tags, nr);
 }
@@ -397,8 +399,10 @@ int io_uring_register(unsigned int fd, unsigned int opcode, const void *arg, uns
     const struct io_uring_rsrc_update2 *update = arg;
 
     if ((opcode == IORING_REGISTER_BUFFERS && foreign_vec(arg, nr_args)) ||
-        (opcode == IORING_REGISTER_BUFFERS2 && reg->data && foreign_vec((void *)(uintptr_t)reg->data, reg->nr)) ||
-        (opcode == IORING_REGISTER_BUFFERS_UPDATE && foreign_vec((void *)(uintptr_t)update->data, update->nr))) {
+        (opcode == IORING_REGISTER_BUFFERS2 && reg->data &&
+         foreign_vec((void *)(uintptr_t)reg->data, reg->nr)) ||
+        (opcode == IORING_REGISTER_BUFFERS_UPDATE &&
+         foreign_vec((void *)(uintptr_t)update->data, update->nr))) {
         return -EFAULT;
     }
     return NEXT(io_uring_register)(fd, opcode, arg, nr_args);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * libxenevtchn. The handle's fd is a stream socket: guests put port numbers in, the emulator writes port numbers back
- * to unmask them, so read() and write() of several at once work as on /dev/xen/evtchn. A notification to a vCPU is one
- * futex wake; mockxen hears of neither.
+ * libxenevtchn. The handle's fd is a stream socket: guests put port numbers in, the emulator writes port
+ * numbers back to unmask them, so read() and write() of several at once work as on /dev/xen/evtchn. A
+ * notification to a vCPU is one futex wake; mockxen hears of neither.
  */
 #include "shim.h"
 
@@ -143,7 +143,8 @@ static xenevtchn_port_or_error_t port_call(xenevtchn_handle *h, uint32_t op, uin
     struct mx_req req = { .op = op, .domid = domid, .a = { arg } };
     struct mx_rep rep;
 
-    return shim_call(&h->shim, &req, NULL, 0, &rep, NULL, 0, NULL) < 0 ? -1 : (xenevtchn_port_or_error_t)rep.v[0];
+    return shim_call(&h->shim, &req, NULL, 0, &rep, NULL, 0, NULL) < 0 ? -1
+                                                                       : (xenevtchn_port_or_error_t)rep.v[0];
 }
 
 xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle *h, uint32_t domid)
@@ -151,7 +152,8 @@ xenevtchn_port_or_error_t xenevtchn_bind_unbound_port(xenevtchn_handle *h, uint3
     return port_call(h, MX_EVT_ALLOC, domid, 0);
 }
 
-xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *h, uint32_t domid, evtchn_port_t remote_port)
+xenevtchn_port_or_error_t xenevtchn_bind_interdomain(xenevtchn_handle *h, uint32_t domid,
+                                                     evtchn_port_t remote_port)
 {
     return port_call(h, MX_EVT_BIND, domid, remote_port);
 }

@@ -70,7 +70,8 @@ static struct foreign_run part(const struct foreign_run *r, uintptr_t from, uint
     return p;
 }
 
-void foreign_cut(uintptr_t addr, size_t pages, void (*gone)(void *arg, const struct foreign_run *piece), void *arg)
+void foreign_cut(uintptr_t addr, size_t pages, void (*gone)(void *arg, const struct foreign_run *piece),
+                 void *arg)
 {
     uintptr_t end = addr + pages * PAGE, from, to;
     struct foreign_run r, piece;
@@ -84,7 +85,8 @@ void foreign_cut(uintptr_t addr, size_t pages, void (*gone)(void *arg, const str
         piece = part(&r, from, to);
         nr_runs--;
         memmove(&runs[at], &runs[at + 1], (nr_runs - at) * sizeof(*runs));
-        /* What stays at either side was there before: after a removal and within the old capacity but for one. */
+        /* What stays at either side was there before: after a removal and within the old capacity but for
+         * one. */
         if (to < run_end(&r)) {
             struct foreign_run tail = part(&r, to, run_end(&r));
 

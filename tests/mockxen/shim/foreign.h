@@ -18,7 +18,8 @@ struct foreign_run {
 /** Add a run; -1 + errno. */
 int foreign_add(const struct foreign_run *run);
 /** Cut [addr, addr + pages) out; calls `gone` for each piece that was a run. */
-void foreign_cut(uintptr_t addr, size_t pages, void (*gone)(void *arg, const struct foreign_run *piece), void *arg);
+void foreign_cut(uintptr_t addr, size_t pages, void (*gone)(void *arg, const struct foreign_run *piece),
+                 void *arg);
 /** Does the range touch a foreign page? Exported for the preload that refuses direct I/O. */
 bool mockxen_is_foreign(const void *addr, size_t len);
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libxenforeignmemory: mockxen names the frames, we map them from the domain's memfd, one mmap per run of frames. */
+/* libxenforeignmemory: mockxen names the frames, we map them from the domain's memfd, one mmap per run of
+ * frames. */
 #include "shim.h"
 
 #include <stdlib.h>
@@ -140,8 +141,8 @@ static int map_run(xenforeignmemory_handle *h, const struct foreign_run *run, in
 }
 
 /** Map `nr` pages of one reply at `base`. */
-static int map_chunk(xenforeignmemory_handle *h, uint32_t dom, uint32_t gen, char *base, int prot, const int32_t *frame,
-                     size_t nr)
+static int map_chunk(xenforeignmemory_handle *h, uint32_t dom, uint32_t gen, char *base, int prot,
+                     const int32_t *frame, size_t nr)
 {
     struct foreign_run run = { .domid = dom, .gen = gen };
     size_t i, n;
@@ -163,8 +164,8 @@ static int map_chunk(xenforeignmemory_handle *h, uint32_t dom, uint32_t gen, cha
 }
 
 /** Ask for the pages, map them, fill err[]. Returns -1 + errno only if nothing may be said page by page. */
-static int map_all(xenforeignmemory_handle *h, uint32_t dom, char *base, int prot, size_t num, const xen_pfn_t arr[],
-                   int err[])
+static int map_all(xenforeignmemory_handle *h, uint32_t dom, char *base, int prot, size_t num,
+                   const xen_pfn_t arr[], int err[])
 {
     int32_t frame[MX_MAP_CHUNK];
     struct mx_rep rep;
@@ -194,8 +195,8 @@ static int map_all(xenforeignmemory_handle *h, uint32_t dom, char *base, int pro
     return 0;
 }
 
-void *xenforeignmemory_map2(xenforeignmemory_handle *h, uint32_t dom, void *addr, int prot, int flags, size_t num,
-                            const xen_pfn_t arr[], int err[])
+void *xenforeignmemory_map2(xenforeignmemory_handle *h, uint32_t dom, void *addr, int prot, int flags,
+                            size_t num, const xen_pfn_t arr[], int err[])
 {
     int *errs = err, saved = 0;
     void *base;
@@ -214,8 +215,8 @@ void *xenforeignmemory_map2(xenforeignmemory_handle *h, uint32_t dom, void *addr
             return NULL;
         }
     }
-    base = mmap(addr, num * MX_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MAP_FIXED), -1,
-                0);
+    base = mmap(addr, num * MX_PAGE, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (flags & MAP_FIXED), -1, 0);
     if (base == MAP_FAILED) {
         saved = errno;
         base = NULL;
@@ -239,8 +240,8 @@ void *xenforeignmemory_map2(xenforeignmemory_handle *h, uint32_t dom, void *addr
     return base;
 }
 
-void *xenforeignmemory_map(xenforeignmemory_handle *h, uint32_t dom, int prot, size_t pages, const xen_pfn_t arr[],
-                           int err[])
+void *xenforeignmemory_map(xenforeignmemory_handle *h, uint32_t dom, int prot, size_t pages,
+                           const xen_pfn_t arr[], int err[])
 {
     return xenforeignmemory_map2(h, dom, NULL, prot, 0, pages, arr, err);
 }
@@ -253,8 +254,8 @@ static void put_run(void *arg, const struct foreign_run *piece)
     struct mx_req req = { .op = MX_UNMAP, .domid = piece->domid, .a = { piece->gen, 0 } };
     struct mx_rep rep;
 
-    if (piece->frame != FOREIGN_HOLE && shim_call(&h->shim, &req, run, sizeof(run), &rep, NULL, 0, NULL) >= 0 &&
-        rep.v[0]) {
+    if (piece->frame != FOREIGN_HOLE &&
+        shim_call(&h->shim, &req, run, sizeof(run), &rep, NULL, 0, NULL) >= 0 && rep.v[0]) {
         drop_fd(h, piece->domid, piece->gen); /* the last page of a dead domain: let its memory go */
     }
 }
@@ -283,8 +284,9 @@ static void *map_frames(xenforeignmemory_handle *h, xenforeignmemory_resource_ha
     fd = frames_fd(h, r->domid, r->gen);
     for (unsigned long i = 0; i < r->nr && page != MAP_FAILED; i++) {
         page = fd < 0 ? MAP_FAILED
-                      : mmap(base + i * MX_PAGE, MX_PAGE, prot, (flags & MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED,
-                             fd, (off_t)r->frame[i] * MX_PAGE);
+                      : mmap(base + i * MX_PAGE, MX_PAGE, prot,
+                             (flags & MAP_PRIVATE ? MAP_PRIVATE : MAP_SHARED) | MAP_FIXED, fd,
+                             (off_t)r->frame[i] * MX_PAGE);
     }
     pthread_mutex_unlock(&h->lock);
     if (page == MAP_FAILED) {
@@ -356,8 +358,8 @@ int xenforeignmemory_unmap_resource(xenforeignmemory_handle *h, xenforeignmemory
     return rc;
 }
 
-int xenforeignmemory_resource_size(xenforeignmemory_handle *h, domid_t domid, unsigned int type, unsigned int id,
-                                   size_t *size)
+int xenforeignmemory_resource_size(xenforeignmemory_handle *h, domid_t domid, unsigned int type,
+                                   unsigned int id, size_t *size)
 {
     struct mx_req req = { .op = MX_RES_SIZE, .domid = domid, .a = { type, id } };
     struct mx_rep rep;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* libxengnttab: grants map whole or not at all; their pages take direct I/O. gntalloc and dmabuf are absent, as on a
- * Debian dom0 without those modules. */
+/* libxengnttab: grants map whole or not at all; their pages take direct I/O. gntalloc and dmabuf are absent,
+ * as on a Debian dom0 without those modules. */
 #include "shim.h"
 
 #include <stdlib.h>
@@ -58,7 +58,8 @@ xengnttab_handle *xengnttab_open(struct xentoollog_logger *logger, unsigned open
     return h;
 }
 
-/** The kernel ends an mmap that outlives the file only at munmap; here the records go, the process's end does the rest. */
+/** The kernel ends an mmap that outlives the file only at munmap; here the records go, the process's end does
+ * the rest. */
 int xengnttab_close(xengnttab_handle *h)
 {
     struct mapping *m;
@@ -102,7 +103,8 @@ static void put_grants(xengnttab_handle *h, const struct mx_gmap *page, uint32_t
 }
 
 /** Ask for all references; none is held if one fails. */
-static int get_grants(xengnttab_handle *h, const struct mx_gref *ref, struct mx_gmap *page, uint32_t nr, int prot)
+static int get_grants(xengnttab_handle *h, const struct mx_gref *ref, struct mx_gmap *page, uint32_t nr,
+                      int prot)
 {
     struct mx_rep rep;
     uint32_t at, n;
@@ -112,7 +114,8 @@ static int get_grants(xengnttab_handle *h, const struct mx_gref *ref, struct mx_
         n = nr - at < CHUNK ? nr - at : CHUNK;
         struct mx_req req = { .op = MX_GNT_MAP, .a = { n, !!(prot & PROT_WRITE) } };
 
-        if (shim_call(&h->shim, &req, &ref[at], n * sizeof(*ref), &rep, &page[at], n * sizeof(*page), NULL) < 0) {
+        if (shim_call(&h->shim, &req, &ref[at], n * sizeof(*ref), &rep, &page[at], n * sizeof(*page), NULL) <
+            0) {
             err = errno;
             put_grants(h, page, at);
             errno = err;
@@ -133,7 +136,8 @@ static int frames_fd(xengnttab_handle *h, uint32_t domid)
 
 static void *map_pages(xengnttab_handle *h, const struct mx_gmap *page, uint32_t nr, int prot)
 {
-    char *base = mmap(NULL, (size_t)nr * MX_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base =
+        mmap(NULL, (size_t)nr * MX_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     void *got = base;
     uint32_t domid = 0;
     int fd = -1;
@@ -159,7 +163,8 @@ static void *map_pages(xengnttab_handle *h, const struct mx_gmap *page, uint32_t
     return got == MAP_FAILED ? NULL : base;
 }
 
-static void *map_refs(xengnttab_handle *h, uint32_t nr, const struct mx_gref *ref, int prot, struct mapping **out)
+static void *map_refs(xengnttab_handle *h, uint32_t nr, const struct mx_gref *ref, int prot,
+                      struct mapping **out)
 {
     struct mapping *m = calloc(1, sizeof(*m) + nr * sizeof(m->page[0]));
     int err;
@@ -189,8 +194,8 @@ static void *map_refs(xengnttab_handle *h, uint32_t nr, const struct mx_gref *re
     return NULL;
 }
 
-static void *map_any(xengnttab_handle *h, uint32_t count, const uint32_t *domids, uint32_t domid, const uint32_t *refs,
-                     int prot)
+static void *map_any(xengnttab_handle *h, uint32_t count, const uint32_t *domids, uint32_t domid,
+                     const uint32_t *refs, int prot)
 {
     struct mx_gref *ref;
     void *addr;
@@ -220,12 +225,14 @@ void *xengnttab_map_grant_ref(xengnttab_handle *h, uint32_t domid, uint32_t ref,
     return map_any(h, 1, NULL, domid, &ref, prot);
 }
 
-void *xengnttab_map_grant_refs(xengnttab_handle *h, uint32_t count, uint32_t *domids, uint32_t *refs, int prot)
+void *xengnttab_map_grant_refs(xengnttab_handle *h, uint32_t count, uint32_t *domids, uint32_t *refs,
+                               int prot)
 {
     return map_any(h, count, domids, 0, refs, prot);
 }
 
-void *xengnttab_map_domain_grant_refs(xengnttab_handle *h, uint32_t count, uint32_t domid, uint32_t *refs, int prot)
+void *xengnttab_map_domain_grant_refs(xengnttab_handle *h, uint32_t count, uint32_t domid, uint32_t *refs,
+                                      int prot)
 {
     return map_any(h, count, NULL, domid, refs, prot);
 }
@@ -287,7 +294,8 @@ static int16_t copy_segment(xengnttab_handle *h, const xengnttab_grant_copy_segm
         return GNTST_bad_copy_arg;
     }
     src = from ? xengnttab_map_grant_ref(h, s->source.foreign.domid, s->source.foreign.ref, PROT_READ) : src;
-    dst = to ? xengnttab_map_grant_ref(h, s->dest.foreign.domid, s->dest.foreign.ref, PROT_READ | PROT_WRITE) : dst;
+    dst = to ? xengnttab_map_grant_ref(h, s->dest.foreign.domid, s->dest.foreign.ref, PROT_READ | PROT_WRITE)
+             : dst;
     if (src && dst) {
         memcpy(to ? dst + s->dest.foreign.offset : dst, from ? src + s->source.foreign.offset : src, s->len);
     }
@@ -330,7 +338,8 @@ int xengnttab_dmabuf_exp_wait_released(xengnttab_handle *h, uint32_t fd, uint32_
     return absent(ENOTTY);
 }
 
-int xengnttab_dmabuf_imp_to_refs(xengnttab_handle *h, uint32_t domid, uint32_t fd, uint32_t count, uint32_t *refs)
+int xengnttab_dmabuf_imp_to_refs(xengnttab_handle *h, uint32_t domid, uint32_t fd, uint32_t count,
+                                 uint32_t *refs)
 {
     (void)h; (void)domid; (void)fd; (void)count; (void)refs;
     return absent(ENOTTY);

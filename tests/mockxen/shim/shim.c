@@ -35,8 +35,8 @@ void shim_close(struct shim *s)
     pthread_mutex_destroy(&s->lock);
 }
 
-ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep, void *out,
-                  size_t cap, int fds[2])
+ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep,
+                  void *out, size_t cap, int fds[2])
 {
     ssize_t n;
 
@@ -44,7 +44,8 @@ ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, si
     n = mx_call(s->fd, req, data, len, rep, out, cap, fds);
     pthread_mutex_unlock(&s->lock);
     if (n < 0) {
-        errno = n == -ENOTSOCK ? ENOTTY : (int)-n; /* restricted: /dev/null now, which knows none of Xen's ioctls */
+        errno = n == -ENOTSOCK ? ENOTTY
+                               : (int)-n; /* restricted: /dev/null now, which knows none of Xen's ioctls */
         return -1;
     }
     return n;

@@ -13,7 +13,8 @@
 
 struct xentoollog_logger;
 
-/* libxentoolcore's registry of open handles: the layout is ABI, for the real libxenstore registers here too. */
+/* libxentoolcore's registry of open handles: the layout is ABI, for the real libxenstore registers here too.
+ */
 typedef struct Xentoolcore__Active_Handle Xentoolcore__Active_Handle;
 typedef int Xentoolcore__Restrict_Callback(Xentoolcore__Active_Handle *ah, domid_t domid);
 struct Xentoolcore__Active_Handle {
@@ -35,8 +36,8 @@ struct shim {
 int shim_open(struct shim *s);
 void shim_close(struct shim *s);
 /** mx_call() under the lock; a negative errno is also stored in errno and -1 returned. */
-ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep, void *out,
-                  size_t cap, int fds[2]);
+ssize_t shim_call(struct shim *s, const struct mx_req *req, const void *data, size_t len, struct mx_rep *rep,
+                  void *out, size_t cap, int fds[2]);
 /** Count a call that goes past mockxen; -1 + errno if an armed fault fires. */
 int shim_fault(struct shim *s, enum mock_call kind);
 /** Set errno from a negative result; 0 stays. */
