@@ -41,7 +41,7 @@ uint64_t iod_virtio_features(const struct iod_virtio *virtio)
     return regs->status & settled ? regs->driver_features : 0;
 }
 
-bool virtio_has(const struct iod_virtio *virtio, unsigned bit)
+bool virtio_negotiated(const struct iod_virtio *virtio, unsigned bit)
 {
     return iod_virtio_features(virtio) & BIT64(bit);
 }

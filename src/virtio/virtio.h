@@ -92,6 +92,6 @@ void virtio_look_again(struct iod_virtio *virtio, unsigned queue);   /* the same
 void virtio_look_at_all(struct iod_virtio *virtio);
 uint32_t virtio_config_read(struct iod_virtio *virtio, uint64_t offset, unsigned width);
 void virtio_config_write(struct iod_virtio *virtio, uint64_t offset, unsigned width, uint32_t value);
-bool virtio_has(const struct iod_virtio *virtio, unsigned bit); /* negotiated? */
+bool virtio_negotiated(const struct iod_virtio *virtio, unsigned bit); /* negotiated? */
 
 #endif

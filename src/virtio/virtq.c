@@ -27,7 +27,7 @@ static unsigned used_entry(uint16_t slot)
 
 static bool has_events(const struct iod_virtq *queue)
 {
-    return virtio_has(queue->virtio, VIRTIO_RING_F_EVENT_IDX);
+    return virtio_negotiated(queue->virtio, VIRTIO_RING_F_EVENT_IDX);
 }
 
 static void unreachable_ring(struct iod_virtq *queue)
@@ -129,7 +129,7 @@ static const char *walk_chain(struct iod_virtq *queue, struct iod_chain *chain, 
     if (head >= size) {
         return "a head beyond the descriptor table";
     }
-    walk_begin(&walk, chain, size, virtio_has(queue->virtio, VIRTIO_RING_F_INDIRECT_DESC));
+    walk_begin(&walk, chain, size, virtio_negotiated(queue->virtio, VIRTIO_RING_F_INDIRECT_DESC));
     walk.next = head;
     while (step == WALK_NEXT) {
         if (iod_window_read(queue->desc, (size_t)walk.next * sizeof(desc), &desc, sizeof(desc)) < 0) {
