@@ -167,8 +167,8 @@ bool slot_wait(struct context *, struct server *, unsigned int vcpu, struct iore
 /* Waits for a started command; false after `ms`. */
 bool command_wait(struct context *, unsigned int vcpu, unsigned int ms, uint64_t *result, bool *aborted);
 /* Runs a command on vCPU 0 and answers every request with `answer` until it is done. */
-void run(struct context *, struct server *servers, unsigned int count, const struct command *, uint64_t answer,
-         struct run *);
+void run(struct context *, struct server *servers, unsigned int count, const struct command *,
+         uint64_t answer, struct run *);
 /* The same without any server: for accesses that nobody claims. */
 uint64_t run_alone(struct context *, const struct command *, bool *aborted);
 /* Sleeps. */

@@ -60,7 +60,8 @@ static uint64_t irq_total(const struct player *player, enum mock_profile profile
     if (player->pin[number] != NO_PIN) {
         return mock_gsi_count(player->guest, (unsigned int)player->pin[number]);
     }
-    return mock_msi_count(player->guest, MSI_BASE, number) + mock_msi_count(player->guest, 0x12300000u, number);
+    return mock_msi_count(player->guest, MSI_BASE, number) +
+           mock_msi_count(player->guest, 0x12300000u, number);
 }
 
 /* Interrupts are counted by the mock; the guest only says from when on, and ends them. */
@@ -104,8 +105,12 @@ static bool is_mmio(const struct context *ctx, uint64_t gpa)
 
 static struct mock_access string_access(const struct context *ctx, const struct command *command)
 {
-    struct mock_access access = { .rep = true, .df = command->down, .size = command->size, .count = command->count,
-                                  .addr = command->addr, .data = command->buffer };
+    struct mock_access access = { .rep = true,
+                                  .df = command->down,
+                                  .size = command->size,
+                                  .count = command->count,
+                                  .addr = command->addr,
+                                  .data = command->buffer };
 
     access.space = command->op == GUEST_REP_OUTS || command->op == GUEST_REP_INS ? MOCK_PIO : MOCK_MMIO;
     access.read = command->op == GUEST_REP_INS;
@@ -177,7 +182,8 @@ static void start_command(struct context *ctx, unsigned int vcpu, const struct c
         self->busy = status == 0;
     }
     if (status) {
-        fprintf(stderr, "conformance: the mock refuses command %d: %s\n", (int)command->op, error_name(-status));
+        fprintf(stderr, "conformance: the mock refuses command %d: %s\n", (int)command->op,
+                error_name(-status));
     }
 }
 

@@ -57,10 +57,12 @@ static const char *const profile_names[] = { "hvm", "pvh", "arm64" };
 
 static void usage(FILE *out)
 {
-    fputs("usage: conformance --domid N --profile hvm|pvh|arm64 [--kill COMMAND] [--rule NAME]   on Xen, in dom0\n"
-          "       conformance --mock --profile hvm|pvh|arm64 [--break NAME] [--rule NAME]      against the mock\n"
-          "       conformance --mock-only                    rules that must never run on a real host\n"
-          "       conformance --list                         all rules\n",
+    fputs("usage: conformance --domid N --profile hvm|pvh|arm64 [--kill COMMAND] [--rule NAME]\n"
+          "           on Xen, in dom0; COMMAND destroys the domain\n"
+          "       conformance --mock --profile hvm|pvh|arm64 [--break NAME] [--rule NAME]\n"
+          "           against the mock, which may break a rule on purpose\n"
+          "       conformance --mock-only    rules that must never run on a real host\n"
+          "       conformance --list         all rules\n",
           out);
 }
 
@@ -177,7 +179,8 @@ static int run_child(char **argv)
 
     for (size_t i = 0; i < sizeof(children) / sizeof(children[0]); i++) {
         if (strcmp(argv[1], children[i].name) == 0) {
-            return children[i].run((unsigned int)strtoul(argv[2], NULL, 10), (unsigned int)strtoul(argv[3], NULL, 10));
+            return children[i].run((unsigned int)strtoul(argv[2], NULL, 10),
+                                   (unsigned int)strtoul(argv[3], NULL, 10));
         }
     }
     return 2;

@@ -23,7 +23,8 @@ static void enable_without_page(struct context *ctx)
     ioservid_t id;
 
     xendevicemodel_create_ioreq_server(ctx->dm, (domid_t)ctx->domid, HVM_IOREQSRV_BUFIOREQ_OFF, &id);
-    xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, id, 0, ctx->port, ctx->port + 15);
+    xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, id, 0, ctx->port,
+                                                ctx->port + 15);
     xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, id, 1);
     ctx->guest->start(ctx, 0, &command);
     command_wait(ctx, 0, ctx->quiet_ms, NULL, NULL);

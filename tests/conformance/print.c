@@ -65,7 +65,8 @@ void say_run(const struct context *ctx, const char *name, const struct run *run,
         } else {
             printf("%" PRIx64, (uint64_t)request->addr);
         }
-        printf(" size %u count %u df %u ptr %u", request->size, request->count, request->df, request->data_is_ptr);
+        printf(" size %u count %u df %u ptr %u", request->size, request->count, request->df,
+               request->data_is_ptr);
         print_address(ctx, request);
         printf("]");
     }

@@ -71,8 +71,8 @@ static void meanwhile_do(struct context *ctx, struct server *server, enum meanwh
     }
 }
 
-static void say_answer(struct context *ctx, const char *name, unsigned int size, uint64_t data, unsigned int state,
-                       enum meanwhile what)
+static void say_answer(struct context *ctx, const char *name, unsigned int size, uint64_t data,
+                       unsigned int state, enum meanwhile what)
 {
     struct server server = NO_SERVER;
     struct command command = plain_read(ctx, size);
@@ -118,7 +118,8 @@ static void say_blocking_write(struct context *ctx)
     say("R11.write-unanswered", "%s",
         command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU waits");
     slot_answer(ctx, &server, 0, 0, STATE_IORESP_READY, true);
-    say("R11.write-answered", "%s", command_wait(ctx, 0, WAIT_MS, &result, NULL) ? "vCPU runs" : "vCPU waits");
+    say("R11.write-answered", "%s",
+        command_wait(ctx, 0, WAIT_MS, &result, NULL) ? "vCPU runs" : "vCPU waits");
     server_close(ctx, &server);
 }
 
@@ -153,7 +154,8 @@ void rule_bad_state(struct context *ctx, const char *rule)
     ctx->guest->start(ctx, 0, &command);
     say("R30.request", "%s", slot_wait(ctx, &server, 0, &request) ? "READY" : "none");
     slot_answer(ctx, &server, 0, 1, 7, true);
-    say("R30.state-7", "%s", command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU stopped");
+    say("R30.state-7", "%s",
+        command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU stopped");
     slot_answer(ctx, &server, 0, 1, STATE_IORESP_READY, true);
     say("R30.late-answer", "%s",
         command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU stopped");
@@ -240,7 +242,9 @@ static void say_rep_leaving(struct context *ctx)
 {
     struct server server = NO_SERVER;
     uint64_t buffer = ctx->ram + BUFFER_OFFSET;
-    struct command command = { .op = GUEST_REP_MOVS, .size = 4, .count = 8, .addr = buffer, .buffer = ctx->mmio };
+    struct command command = {
+        .op = GUEST_REP_MOVS, .size = 4, .count = 8, .addr = buffer, .buffer = ctx->mmio
+    };
     struct command before = mem_write(4, buffer, 0x12345678), after = mem_read(4, buffer);
     struct run one;
 

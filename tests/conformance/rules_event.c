@@ -199,10 +199,12 @@ void rule_silent_answer(struct context *ctx, const char *rule)
     ctx->guest->start(ctx, 0, &command);
     say("R12.request", "%s", slot_wait(ctx, &server, 0, &request) ? "READY" : "none");
     slot_answer(ctx, &server, 0, 0x55667788, STATE_IORESP_READY, false);
-    say("R12.answer-alone", "%s", command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU sleeps");
+    say("R12.answer-alone", "%s",
+        command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU sleeps");
     say("R12.slot", "%u", slot_state(&server, 0));
     xenevtchn_notify(ctx->evtchn, (evtchn_port_t)server.port[0]);
-    say("R12.later-notify", "%s", command_wait(ctx, 0, EVENT_MS, &result, NULL) ? "vCPU runs" : "vCPU sleeps");
+    say("R12.later-notify", "%s",
+        command_wait(ctx, 0, EVENT_MS, &result, NULL) ? "vCPU runs" : "vCPU sleeps");
     say("R12.result", "%llx", (unsigned long long)result);
     server_close(ctx, &server);
 }

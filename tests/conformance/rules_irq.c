@@ -16,7 +16,8 @@
 #define MSI_ADDRESS 0xfee00000u
 #define WAIT_MS 2000
 
-static uint64_t guest_does(struct context *ctx, enum guest_op op, uint64_t addr, uint64_t value, uint32_t count)
+static uint64_t guest_does(struct context *ctx, enum guest_op op, uint64_t addr, uint64_t value,
+                           uint32_t count)
 {
     struct command command = { .op = op, .addr = addr, .value = value, .count = count };
 
@@ -69,7 +70,8 @@ void rule_spi(struct context *ctx, const char *rule)
     say("R23.set-without-lower-count", "%" PRIu64, count_irqs(ctx, SPI));
     guest_does(ctx, GUEST_IRQ_EOI, SPI, 0, 0);
     say("R23.isa", "%s", outcome(xendevicemodel_set_isa_irq_level(ctx->dm, (domid_t)ctx->domid, 5, 1)));
-    say("R23.intx", "%s", outcome(xendevicemodel_set_pci_intx_level(ctx->dm, (domid_t)ctx->domid, 0, 0, 4, 0, 1)));
+    say("R23.intx", "%s",
+        outcome(xendevicemodel_set_pci_intx_level(ctx->dm, (domid_t)ctx->domid, 0, 0, 4, 0, 1)));
     say("R23.msi", "%s", outcome(xendevicemodel_inject_msi(ctx->dm, (domid_t)ctx->domid, MSI_ADDRESS, 0x61)));
 }
 
@@ -100,8 +102,8 @@ void rule_msi(struct context *ctx, const char *rule)
 
 static int intx(struct context *ctx, unsigned int device, unsigned int pin, unsigned int level)
 {
-    return xendevicemodel_set_pci_intx_level(ctx->dm, (domid_t)ctx->domid, 0, 0, (uint8_t)device, (uint8_t)pin,
-                                             level);
+    return xendevicemodel_set_pci_intx_level(ctx->dm, (domid_t)ctx->domid, 0, 0, (uint8_t)device,
+                                             (uint8_t)pin, level);
 }
 
 static int isa(struct context *ctx, unsigned int irq, unsigned int level)
@@ -154,7 +156,8 @@ static void say_bad_lines(struct context *ctx)
     say("R25.segment-1", "%s",
         outcome(xendevicemodel_set_pci_intx_level(ctx->dm, (domid_t)ctx->domid, 1, 0, DEVICE, 0, 1)));
     say("R25.link-4", "%s", outcome(xendevicemodel_set_pci_link_route(ctx->dm, (domid_t)ctx->domid, 4, 10)));
-    say("R25.link-irq-16", "%s", outcome(xendevicemodel_set_pci_link_route(ctx->dm, (domid_t)ctx->domid, 0, 16)));
+    say("R25.link-irq-16", "%s",
+        outcome(xendevicemodel_set_pci_link_route(ctx->dm, (domid_t)ctx->domid, 0, 16)));
     say("R25.link", "%s", outcome(xendevicemodel_set_pci_link_route(ctx->dm, (domid_t)ctx->domid, 0, 0)));
 }
 

@@ -125,7 +125,8 @@ static void say_takeover(struct context *ctx, struct server *server, const char 
     snprintf(name, sizeof(name), "%s.%s-slot", rule, what);
     say(name, "%s", slot_state(server, 0) == want_state ? "kept" : "changed");
     servers_pump(ctx, NULL, 0, 0);
-    server->port[0] = xenevtchn_bind_interdomain(ctx->evtchn, ctx->domid, server->page->vcpu_ioreq[0].vp_eport);
+    server->port[0] =
+        xenevtchn_bind_interdomain(ctx->evtchn, ctx->domid, server->page->vcpu_ioreq[0].vp_eport);
     snprintf(name, sizeof(name), "%s.%s-new-bind", rule, what);
     say(name, "%s", outcome(server->port[0]));
     server->events[0] = 0;
@@ -200,8 +201,8 @@ void rule_killed(struct context *ctx, const char *rule)
     uint64_t start = mmio ? ctx->mmio : ctx->port;
 
     if (server_create(ctx, &server, HVM_IOREQSRV_BUFIOREQ_OFF) ||
-        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, mmio, start,
-                                                    start + 15) ||
+        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id,
+                                                    mmio, start, start + 15) ||
         xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1)) {
         say(rule, "%s", outcome(-1));
     } else {
@@ -253,7 +254,8 @@ int child_restricted(unsigned int domid, unsigned int port)
     say_restricted_handles(dm, memory, evtchn, grants, domid, port & ~0x80000000u, gfn);
     say("R26.restrict-again", "%s", outcome(xentoolcore_restrict_all((domid_t)domid)));
     late = xendevicemodel_open(NULL, 0);
-    say("R26.dm-opened-later", "%s", late ? outcome(xendevicemodel_nr_vcpus(late, NO_DOMAIN, &vcpus)) : "NULL");
+    say("R26.dm-opened-later", "%s",
+        late ? outcome(xendevicemodel_nr_vcpus(late, NO_DOMAIN, &vcpus)) : "NULL");
     return 0;
 }
 
@@ -266,9 +268,9 @@ void rule_restrict(struct context *ctx, const char *rule)
         xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1)) {
         say(rule, "%s", outcome(-1));
     } else {
-        child = start_child("--child-restricted", ctx->domid,
-                            server.page->vcpu_ioreq[0].vp_eport | (ctx->profile == PROFILE_ARM64 ? 0x80000000u : 0),
-                            NULL);
+        child = start_child(
+            "--child-restricted", ctx->domid,
+            server.page->vcpu_ioreq[0].vp_eport | (ctx->profile == PROFILE_ARM64 ? 0x80000000u : 0), NULL);
         if (child > 0) {
             waitpid(child, NULL, 0);
         }
@@ -286,13 +288,15 @@ static void say_dying(struct context *ctx, struct server *server)
 
     say("R28.dying-notify", "%s", outcome(xenevtchn_notify(ctx->evtchn, (evtchn_port_t)server->port[0])));
     say("R28.dying-set-state", "%s",
-        outcome(xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id, 0)));
+        outcome(xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id,
+                                                      0)));
     say("R28.dying-info", "%s",
-        outcome(xendevicemodel_get_ioreq_server_info(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id, NULL,
-                                                     NULL, &port)));
+        outcome(xendevicemodel_get_ioreq_server_info(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id,
+                                                     NULL, NULL, &port)));
     say("R28.dying-destroy", "%s",
         outcome(xendevicemodel_destroy_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id)));
-    say("R28.dying-create", "%s", outcome(xendevicemodel_create_ioreq_server(ctx->dm, (domid_t)ctx->domid, 0, &id)));
+    say("R28.dying-create", "%s",
+        outcome(xendevicemodel_create_ioreq_server(ctx->dm, (domid_t)ctx->domid, 0, &id)));
     page = xenforeignmemory_map(ctx->memory, ctx->domid, PROT_READ, 1, &gfn, &error);
     say("R28.dying-map", "%s, %d", page ? "pointer" : "NULL", error);
     if (page) {
@@ -314,7 +318,8 @@ static void say_gone(struct context *ctx)
         pause_ms(20);
     }
     say("R28.gone", "%s", outcome(status));
-    say("R28.gone-create", "%s", outcome(xendevicemodel_create_ioreq_server(ctx->dm, (domid_t)ctx->domid, 0, &id)));
+    say("R28.gone-create", "%s",
+        outcome(xendevicemodel_create_ioreq_server(ctx->dm, (domid_t)ctx->domid, 0, &id)));
     say("R28.gone-set-state", "%s",
         outcome(xendevicemodel_set_ioreq_server_state(ctx->dm, (domid_t)ctx->domid, 0, 1)));
     say("R28.gone-bind", "%s", outcome(xenevtchn_bind_interdomain(ctx->evtchn, ctx->domid, 5)));

@@ -113,7 +113,8 @@ void rule_ballooned(struct context *ctx, const char *rule)
     xen_pfn_t gfn = (ctx->ram + BALLOON_OFFSET) / GUEST_PAGE + 1;
     uint64_t gpa = gfn * GUEST_PAGE;
     struct command write = mem_write(4, gpa, 0xcafe0001);
-    struct command out = { .op = GUEST_BALLOON_OUT, .addr = gpa }, in = { .op = GUEST_BALLOON_IN, .addr = gpa };
+    struct command out = { .op = GUEST_BALLOON_OUT, .addr = gpa },
+                   in = { .op = GUEST_BALLOON_IN, .addr = gpa };
     struct command again = mem_write(4, gpa, 0xcafe0002);
     struct command spare = { .op = GUEST_BALLOON_OUT, .addr = gpa + GUEST_PAGE };
     struct command spare_in = { .op = GUEST_BALLOON_IN, .addr = gpa + GUEST_PAGE };

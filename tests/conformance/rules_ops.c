@@ -11,9 +11,12 @@ static void say_memory(struct context *ctx, domid_t domid, uint64_t ram_gfn, uin
     struct xen_dm_op_modified_memory_extent extent = { .nr = 1, .first_pfn = ram_gfn };
 
     say("R31.modified-memory", "%s", outcome(xendevicemodel_modified_memory(ctx->dm, domid, ram_gfn, 1)));
-    say("R31.modified-memory-nr-0", "%s", outcome(xendevicemodel_modified_memory(ctx->dm, domid, ram_gfn, 0)));
-    say("R31.modified-memory-hole", "%s", outcome(xendevicemodel_modified_memory(ctx->dm, domid, hole_gfn, 1)));
-    say("R31.modified-memory-bulk", "%s", outcome(xendevicemodel_modified_memory_bulk(ctx->dm, domid, &extent, 1)));
+    say("R31.modified-memory-nr-0", "%s",
+        outcome(xendevicemodel_modified_memory(ctx->dm, domid, ram_gfn, 0)));
+    say("R31.modified-memory-hole", "%s",
+        outcome(xendevicemodel_modified_memory(ctx->dm, domid, hole_gfn, 1)));
+    say("R31.modified-memory-bulk", "%s",
+        outcome(xendevicemodel_modified_memory_bulk(ctx->dm, domid, &extent, 1)));
     say("R31.mem-type-ro", "%s",
         outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_ro, ram_gfn, 1)));
     say("R31.mem-type-rw", "%s",
@@ -21,14 +24,16 @@ static void say_memory(struct context *ctx, domid_t domid, uint64_t ram_gfn, uin
     say("R31.mem-type-nr-0", "%s",
         outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_ro, ram_gfn, 0)));
     say("R31.mem-type-3", "%s", outcome(xendevicemodel_set_mem_type(ctx->dm, domid, 3, ram_gfn, 1)));
-    say("R31.mem-type-4-no-server", "%s", outcome(xendevicemodel_set_mem_type(ctx->dm, domid, 4, ram_gfn, 1)));
+    say("R31.mem-type-4-no-server", "%s",
+        outcome(xendevicemodel_set_mem_type(ctx->dm, domid, 4, ram_gfn, 1)));
     say("R31.mem-type-ro-of-hole", "%s",
         outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_ro, hole_gfn, 1)));
 }
 
 static void say_relocate(struct context *ctx, domid_t domid, uint64_t hole_gfn)
 {
-    say("R31.relocate-hole", "%s", outcome(xendevicemodel_relocate_memory(ctx->dm, domid, 1, hole_gfn, hole_gfn + 1)));
+    say("R31.relocate-hole", "%s",
+        outcome(xendevicemodel_relocate_memory(ctx->dm, domid, 1, hole_gfn, hole_gfn + 1)));
     say("R31.cacheattr-type-2", "%s",
         outcome(xendevicemodel_pin_memory_cacheattr(ctx->dm, domid, hole_gfn, hole_gfn, 2)));
     say("R31.cacheattr-end-before-start", "%s",
@@ -52,12 +57,14 @@ static void say_mem_type_server(struct context *ctx, domid_t domid)
         say("R31.map-mem-type", "%s", outcome(-1));
         return;
     }
-    say("R31.map-mem-type-0", "%s", outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 0, 2)));
+    say("R31.map-mem-type-0", "%s",
+        outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 0, 2)));
     say("R31.map-mem-type-flags-1", "%s",
         outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 4, 1)));
     say("R31.map-mem-type-off-by-nobody", "%s",
         outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 4, 0)));
-    say("R31.map-mem-type", "%s", outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 4, 2)));
+    say("R31.map-mem-type", "%s",
+        outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, id, 4, 2)));
     say("R31.map-mem-type-second", "%s",
         outcome(xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, domid, other, 4, 2)));
     say("R31.map-mem-type-off", "%s",
@@ -100,8 +107,10 @@ static void say_type_4(struct context *ctx, struct server *server)
     run(ctx, server, 1, &read, 0, &one);
     snprintf(text, sizeof(text), "%x", (unsigned int)one.result);
     say_run(ctx, "R32.read", &one, text);
-    say("R32.to-ro", "%s", outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_ro, gpa / GUEST_PAGE, 1)));
-    say("R32.to-rw", "%s", outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_rw, gpa / GUEST_PAGE, 1)));
+    say("R32.to-ro", "%s",
+        outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_ro, gpa / GUEST_PAGE, 1)));
+    say("R32.to-rw", "%s",
+        outcome(xendevicemodel_set_mem_type(ctx->dm, domid, HVMMEM_ram_rw, gpa / GUEST_PAGE, 1)));
     run(ctx, server, 1, &write, 0, &one);
     say("R32.write-as-rw", "%u request(s)", one.requests);
     run(ctx, server, 1, &read, 0, &one);
@@ -113,7 +122,8 @@ void rule_mem_type(struct context *ctx, const char *rule)
     struct server server = NO_SERVER;
 
     if (plain_server(ctx, &server) ||
-        xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 4, 2)) {
+        xendevicemodel_map_mem_type_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 4,
+                                                    2)) {
         say(rule, "%s", outcome(-1));
     } else {
         say_type_4(ctx, &server);

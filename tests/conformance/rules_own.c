@@ -12,7 +12,8 @@
 #define CMOS_DATA 0x71
 
 /* Only who got it: what Xen answers depends on clocks and on the machine. */
-static void say_who(struct context *ctx, struct server *server, const char *name, const struct command *command)
+static void say_who(struct context *ctx, struct server *server, const char *name,
+                    const struct command *command)
 {
     struct run one;
 
@@ -69,7 +70,8 @@ static void say_debug_port(struct context *ctx, struct server *server)
 
 static void say_ports(struct context *ctx, struct server *server)
 {
-    static const uint16_t byte_ports[] = { 0x21, 0xa1, 0x4d0, 0x40, 0x42, 0x61, 0x60, 0x64, 0x80, 0x92, 0x3f8, 0x402 };
+    static const uint16_t byte_ports[] = { 0x21, 0xa1, 0x4d0, 0x40, 0x42,  0x61,
+                                           0x60, 0x64, 0x80,  0x92, 0x3f8, 0x402 };
 
     for (size_t i = 0; i < sizeof(byte_ports) / sizeof(byte_ports[0]); i++) {
         say_port(ctx, server, 1, byte_ports[i]);
@@ -87,8 +89,8 @@ void rule_own(struct context *ctx, const char *rule)
     struct command lapic = mem_read(4, LAPIC_ID), ioapic = mem_read(4, IOAPIC), hpet = mem_read(4, HPET);
 
     if (server_open(ctx, &server, false, 0, 0xffff) ||
-        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1, IOAPIC,
-                                                    0xfeffffff)) {
+        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1,
+                                                    IOAPIC, 0xfeffffff)) {
         say(rule, "%s", outcome(-1));
     } else {
         say_ports(ctx, &server);

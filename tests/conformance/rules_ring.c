@@ -30,7 +30,8 @@ static void say_entry(struct context *ctx, struct server *server, unsigned int s
     for (uint32_t slot = before; slot != after && slot < before + 2; slot++) {
         buf_ioreq_t entry = server->ring->buf_ioreq[slot % RING_SLOTS];
 
-        printf(" [type %u dir %u size %u addr %x data %x]", entry.type, entry.dir, entry.size, entry.addr, entry.data);
+        printf(" [type %u dir %u size %u addr %x data %x]", entry.type, entry.dir, entry.size, entry.addr,
+               entry.data);
     }
     printf("\n");
     __atomic_fetch_add(&server->ring->read_pointer, after - before, __ATOMIC_ACQ_REL);
@@ -93,8 +94,8 @@ void rule_ring(struct context *ctx, const char *rule)
     struct run one;
 
     if (server_create(ctx, &server, HVM_IOREQSRV_BUFIOREQ_ATOMIC) ||
-        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1, VGA,
-                                                    VGA + 0x1ffff) ||
+        xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 1,
+                                                    VGA, VGA + 0x1ffff) ||
         server_enable(ctx, &server)) {
         say(rule, "%s", outcome(-1));
         server_close(ctx, &server);

@@ -24,14 +24,14 @@ static int set_state(struct context *ctx, unsigned int id, int enabled)
 
 static int map_range(struct context *ctx, unsigned int id, int mmio, uint64_t start, uint64_t end)
 {
-    return xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)id, mmio, start,
-                                                       end);
+    return xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)id, mmio,
+                                                       start, end);
 }
 
 static int unmap_range(struct context *ctx, unsigned int id, int mmio, uint64_t start, uint64_t end)
 {
-    return xendevicemodel_unmap_io_range_from_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)id, mmio, start,
-                                                           end);
+    return xendevicemodel_unmap_io_range_from_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)id,
+                                                           mmio, start, end);
 }
 
 static void create_and_say(struct context *ctx, const char *name, int bufioreq)
@@ -79,7 +79,8 @@ void rule_targets(struct context *ctx, const char *rule)
     say("R2.create-unused-domid", "%s",
         outcome(xendevicemodel_create_ioreq_server(ctx->dm, NO_DOMAIN, 0, &id)));
     say("R2.create-own-domid", "%s", outcome(xendevicemodel_create_ioreq_server(ctx->dm, 0, 0, &id)));
-    say("R2.create-domid-self", "%s", outcome(xendevicemodel_create_ioreq_server(ctx->dm, DOMID_SELF, 0, &id)));
+    say("R2.create-domid-self", "%s",
+        outcome(xendevicemodel_create_ioreq_server(ctx->dm, DOMID_SELF, 0, &id)));
     for (unsigned int i = 0; i < sizeof(unused) / sizeof(unused[0]); i++) {
         char name[40];
         evtchn_port_t port;
@@ -93,8 +94,9 @@ void rule_targets(struct context *ctx, const char *rule)
         snprintf(name, sizeof(name), "R2.destroy-id-%u", unused[i]);
         say(name, "%s", outcome(destroy(ctx, unused[i])));
         snprintf(name, sizeof(name), "R2.info-id-%u", unused[i]);
-        say(name, "%s", outcome(xendevicemodel_get_ioreq_server_info(ctx->dm, (domid_t)ctx->domid,
-                                                                    (ioservid_t)unused[i], NULL, NULL, &port)));
+        say(name, "%s",
+            outcome(xendevicemodel_get_ioreq_server_info(ctx->dm, (domid_t)ctx->domid,
+                                                         (ioservid_t)unused[i], NULL, NULL, &port)));
     }
 }
 
@@ -184,7 +186,8 @@ void rule_resource(struct context *ctx, const char *rule)
     int status;
 
     (void)rule;
-    status = xenforeignmemory_resource_size(ctx->memory, (domid_t)ctx->domid, XENMEM_resource_ioreq_server, 7, &size);
+    status = xenforeignmemory_resource_size(ctx->memory, (domid_t)ctx->domid, XENMEM_resource_ioreq_server,
+                                            7, &size);
     say("R4.size-of-unused-id", "%s, %zu", outcome(status), size);
     say_frames(ctx, "R4.unused-id", 7, frame, 1);
     say_frames(ctx, "R4.id-65536", 65536, frame, 1);

@@ -24,7 +24,8 @@ static void fill_buffer(struct context *ctx)
 {
     uint64_t buffer = ctx->ram + BUFFER_OFFSET;
     struct command clear = { .op = GUEST_REP_STOS, .size = 4, .count = 2 * GUEST_PAGE / 4, .addr = buffer };
-    struct command first = mem_write(4, buffer, 0x11223344), third = mem_write(4, buffer + 0x1002, 0x55667788);
+    struct command first = mem_write(4, buffer, 0x11223344),
+                   third = mem_write(4, buffer + 0x1002, 0x55667788);
 
     run_alone(ctx, &clear, NULL);
     run_alone(ctx, &first, NULL);
@@ -192,8 +193,8 @@ void rule_config(struct context *ctx, const char *rule)
 
     if (server_open(ctx, &servers[0], true, ctx->mmio, ctx->mmio) ||
         server_open(ctx, &servers[1], false, CF8, CFC + 3) ||
-        xendevicemodel_map_pcidev_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)servers[0].id, 0, 0,
-                                                  DEVICE, 0)) {
+        xendevicemodel_map_pcidev_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)servers[0].id,
+                                                  0, 0, DEVICE, 0)) {
         say(rule, "%s", outcome(-1));
     } else {
         say_command(ctx, servers, 2, "R17.cf8-write-seen", &latch);
@@ -202,7 +203,8 @@ void rule_config(struct context *ctx, const char *rule)
         say_config(ctx, servers, "R17.read-1-at-cfd", CONFIG_ADDRESS | 0x10, pio_in(1, CFC + 1));
         say_config(ctx, servers, "R17.read-4-at-cfe", CONFIG_ADDRESS | 0x10, pio_in(4, CFC + 2));
         say_config(ctx, servers, "R17.write-4", CONFIG_ADDRESS | 0x3c, pio_out(4, CFC, 0xa1b2c3d4));
-        say_config(ctx, servers, "R17.write-1-at-cff", CONFIG_ADDRESS | 0x3c, pio_out(1, CFC + 3, 0xa1b2c3d4));
+        say_config(ctx, servers, "R17.write-1-at-cff", CONFIG_ADDRESS | 0x3c,
+                   pio_out(1, CFC + 3, 0xa1b2c3d4));
         say_config(ctx, servers, "R17.low-bits-of-cf8", CONFIG_ADDRESS | 0x13, pio_in(4, CFC));
         say_config(ctx, servers, "R17.other-function", CONFIG_ADDRESS | 1 << 8, pio_in(4, CFC));
         say_config(ctx, servers, "R17.other-bus", CONFIG_ADDRESS | 1 << 16, pio_in(4, CFC));
@@ -222,8 +224,8 @@ void rule_config_latch(struct context *ctx, const char *rule)
     struct run one;
 
     if (server_open(ctx, &server, true, ctx->mmio, ctx->mmio) ||
-        xendevicemodel_map_pcidev_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 0, 0, DEVICE,
-                                                  0)) {
+        xendevicemodel_map_pcidev_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server.id, 0, 0,
+                                                  DEVICE, 0)) {
         say(rule, "%s", outcome(-1));
     } else {
         say_command(ctx, &server, 1, "R18.write", &latch);

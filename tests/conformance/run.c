@@ -45,7 +45,8 @@ static void serve_slot(struct context *ctx, struct server *server, unsigned int 
         return;
     }
     if (run->requests < RUN_REQUESTS) {
-        memcpy(&run->request[run->requests], (const void *)&server->page->vcpu_ioreq[vcpu], sizeof(struct ioreq));
+        memcpy(&run->request[run->requests], (const void *)&server->page->vcpu_ioreq[vcpu],
+               sizeof(struct ioreq));
         run->server[run->requests] = index;
     }
     run->requests++;
@@ -95,7 +96,8 @@ uint64_t run_alone(struct context *ctx, const struct command *command, bool *abo
 
 struct command plain_write(const struct context *ctx, unsigned int size, uint64_t value)
 {
-    return ctx->profile == PROFILE_ARM64 ? mem_write(size, ctx->mmio, value) : pio_out(size, ctx->port, value);
+    return ctx->profile == PROFILE_ARM64 ? mem_write(size, ctx->mmio, value)
+                                         : pio_out(size, ctx->port, value);
 }
 
 struct command plain_read(const struct context *ctx, unsigned int size)

@@ -73,8 +73,8 @@ int server_open(struct context *ctx, struct server *server, bool mmio, uint64_t 
     if (server_create(ctx, server, HVM_IOREQSRV_BUFIOREQ_OFF)) {
         return -1;
     }
-    if (xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id, mmio,
-                                                    start, end)) {
+    if (xendevicemodel_map_io_range_to_ioreq_server(ctx->dm, (domid_t)ctx->domid, (ioservid_t)server->id,
+                                                    mmio, start, end)) {
         return -1;
     }
     return server_enable(ctx, server);
@@ -158,8 +158,8 @@ unsigned int slot_state(const struct server *server, unsigned int vcpu)
     return __atomic_load_n(state_byte(server, vcpu), __ATOMIC_ACQUIRE) & 0xf;
 }
 
-void slot_answer(struct context *ctx, struct server *server, unsigned int vcpu, uint64_t data, unsigned int state,
-                 bool notify)
+void slot_answer(struct context *ctx, struct server *server, unsigned int vcpu, uint64_t data,
+                 unsigned int state, bool notify)
 {
     uint8_t *byte = state_byte(server, vcpu);
 

@@ -52,7 +52,11 @@ irq_table:
         .set vector, 0
         .rept 256
         .align 16
-        .if (vector != 8) && (vector != 10) && (vector != 11) && (vector != 12) && (vector != 13) && (vector != 14) && (vector != 17)
+        .set has_error_code, 0
+        .if vector < 32
+        .set has_error_code, (0x27d00 >> vector) & 1
+        .endif
+        .if has_error_code == 0
         pushl $0
         .endif
         pushl $vector
