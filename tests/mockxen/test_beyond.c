@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* What real Xen lacks or forgives: panics noted, misbehaviours, leftovers; and what the preload refuses. */
 #include <liburing.h>
+#include <pthread.h>
 
 #include "test_emu.h"
 
@@ -156,6 +157,113 @@ START_TEST(passed_fd_keeps_ports)
 }
 END_TEST
 
+#define LOAD_VCPUS 4u
+#define LOAD_ACCESSES 3000u
+
+struct player {
+    struct mock_guest *g;
+    unsigned vcpu, bad;
+};
+
+static void *play_vcpu(void *arg)
+{
+    struct player *me = arg;
+
+    for (unsigned i = 0; i < LOAD_ACCESSES; i++) {
+        me->bad += vcpu_inb(me->g, me->vcpu, (uint16_t)(PORT + i % 16)) != i % 16;
+    }
+    return NULL;
+}
+
+/** Serve until every vCPU is through. Odd rounds free the vCPU before they unmask: its next event meets a masked port. */
+static void serve_load(struct emu *e)
+{
+    unsigned served = 0;
+    uint32_t ports[64];
+
+    for (unsigned round = 0; served < LOAD_VCPUS * LOAD_ACCESSES; round++) {
+        ssize_t n;
+
+        ck_assert_msg(event_within(e, 5000), "an event was lost after %u accesses", served);
+        n = read(xenevtchn_fd(e->ec), ports, sizeof(ports)) / 4;
+        if (round % 2 == 0) {
+            ck_assert_int_eq(write(xenevtchn_fd(e->ec), ports, (size_t)n * 4), n * 4);
+        }
+        for (ssize_t i = 0; i < n; i++) {
+            unsigned v = 0;
+
+            while (v < LOAD_VCPUS && e->local[v] != (int)ports[i]) {
+                v++;
+            }
+            if (v < LOAD_VCPUS && e->slot[v].state == STATE_IOREQ_READY) {
+                store(e, v, e->slot[v].addr - PORT);
+                xenevtchn_notify(e->ec, ports[i]);
+                served++;
+            }
+        }
+        if (round % 2) {
+            ck_assert_int_eq(write(xenevtchn_fd(e->ec), ports, (size_t)n * 4), n * 4);
+        }
+    }
+}
+
+START_TEST(no_event_is_lost_under_load)
+{
+    struct player player[LOAD_VCPUS];
+    pthread_t thread[LOAD_VCPUS];
+    struct emu e;
+
+    setup(&e, MOCK_PVH, LOAD_VCPUS);
+    for (unsigned i = 0; i < LOAD_VCPUS; i++) {
+        player[i].g = e.g;
+        player[i].vcpu = i;
+        player[i].bad = 0;
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, play_vcpu, &player[i]), 0);
+    }
+    serve_load(&e);
+    for (unsigned i = 0; i < LOAD_VCPUS; i++) {
+        pthread_join(thread[i], NULL);
+        ck_assert_uint_eq(player[i].bad, 0);
+    }
+    teardown(&e);
+}
+END_TEST
+
+START_TEST(many_guests_on_one_handle)
+{
+    enum { GUESTS = 260 };
+    static struct emu e[GUESTS];
+    struct mock_guest *idle;
+    ioservid_t id;
+
+    setup(&e[0], MOCK_PVH, 1);
+    for (unsigned i = 1; i < GUESTS; i++) {
+        e[i] = e[0];
+        e[i].g = mock_domain_new(e[0].mock, MOCK_PVH, 16 * 4096, 1);
+        e[i].dom = mock_domid(e[i].g);
+        add_server(&e[i], 0);
+        claim(&e[i], 0, PORT, PORT);
+        enable(&e[i], 1);
+    }
+    for (unsigned i = 0; i < GUESTS; i++) {
+        ck_assert_int_eq(mock_access_start(e[i].g, 0, &in_b), 0);
+    }
+    for (unsigned i = 0; i < GUESTS; i++) {
+        (void)take(&e[i], 0); /* all waited on the one stream, in order */
+        answer(&e[i], 0, i);
+        ck_assert_int_eq(mock_access_wait(e[i].g, 0, 2000, NULL), MOCK_DONE);
+    }
+    idle = e[GUESTS - 1].g;
+    ck_assert_int_eq(mock_domain_kill(idle), 0);
+    FAILS(xendevicemodel_create_ioreq_server(e[0].dm, e[GUESTS - 1].dom, 0, &id), EINVAL); /* a zombie: page mapped */
+    for (unsigned i = 1; i < GUESTS; i++) {
+        xenforeignmemory_unmap_resource(e[i].fm, e[i].res);
+        mock_guest_free(e[i].g);
+    }
+    teardown(&e[0]);
+}
+END_TEST
+
 START_TEST(direct_io_is_refused)
 {
     struct mock_daemon *d;
@@ -266,5 +374,7 @@ void add_beyond(TCase *tc)
     tcase_add_test(tc, leftovers_and_late_vcpus);
     tcase_add_test(tc, grants);
     tcase_add_test(tc, passed_fd_keeps_ports);
+    tcase_add_test(tc, no_event_is_lost_under_load);
+    tcase_add_test(tc, many_guests_on_one_handle);
     tcase_add_test(tc, direct_io_is_refused);
 }
