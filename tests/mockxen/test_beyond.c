@@ -264,6 +264,64 @@ START_TEST(many_guests_on_one_handle)
 }
 END_TEST
 
+START_TEST(guests_own_ports)
+{
+    struct emu e;
+    int port, local;
+
+    setup_guest(&e, MOCK_PVH, 1);
+    port = mock_evtchn_alloc(e.g, 0);
+    ck_assert_int_gt(port, 0);
+    local = xenevtchn_bind_interdomain(e.ec, e.dom, (evtchn_port_t)port);
+    ck_assert_int_gt(local, 0);
+    ck_assert_int_eq(xenevtchn_pending(e.ec), local);
+    ck_assert_int_eq(mock_evtchn_send(e.g, (unsigned)port), 0);
+    ck_assert(!event_within(&e, 50));
+    ck_assert_int_eq(xenevtchn_unmask(e.ec, (evtchn_port_t)local), 0);
+    ck_assert(event_within(&e, 2000));
+    ck_assert_int_eq(xenevtchn_pending(e.ec), local);
+    ck_assert_int_eq(xenevtchn_notify(e.ec, (evtchn_port_t)local), 0);
+    ck_assert_int_eq(mock_evtchn_wait(e.g, (unsigned)port, 1, 2000), 0);
+    ck_assert_int_eq(xenevtchn_unbind(e.ec, (evtchn_port_t)local), 0);
+    FAILS(xenevtchn_notify(e.ec, (evtchn_port_t)local), ENOTCONN);
+    ck_assert_int_gt(xenevtchn_bind_interdomain(e.ec, e.dom, (evtchn_port_t)port), 0);
+    teardown(&e);
+}
+END_TEST
+
+START_TEST(odd_requests)
+{
+    struct ioreq odd = { .type = 99, .size = 3, .count = 0xffffffff, .addr = UINT64_MAX, .dir = 1, .data_is_ptr = 1 };
+    struct ioreq r;
+    struct emu e;
+
+    setup(&e, MOCK_PVH, 1);
+    ck_assert_int_eq(mock_raw_request(e.g, 0, 5, &odd), -ENOENT);
+    ck_assert_int_eq(mock_raw_request(e.g, 0, e.id, &odd), 0);
+    r = take(&e, 0);
+    ck_assert(r.type == 99 && r.size == 3 && r.count == 0xffffffff && r.addr == UINT64_MAX && r.data_is_ptr);
+    ck_assert_int_eq(mock_raw_request(e.g, 0, e.id, &odd), -EBUSY);
+    answer(&e, 0, 0);
+    ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
+    /* The toolstack takes a page: the vCPU's next access is preceded by an INVALIDATE. */
+    ck_assert_int_eq(mock_toolstack_remove(e.g, 0x200, 1), 0);
+    ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
+    r = take(&e, 0);
+    ck_assert_uint_eq(r.type, IOREQ_TYPE_INVALIDATE);
+    answer(&e, 0, 0);
+    ck_assert_int_eq(mock_access_wait(e.g, 0, 20, NULL), MOCK_BLOCKED);
+    r = take(&e, 0);
+    ck_assert_uint_eq(r.type, IOREQ_TYPE_PIO);
+    /* A slot taken back by its emulator: the next request finds it broken. */
+    answer(&e, 0, 0);
+    ck_assert_int_eq(mock_access_wait(e.g, 0, 2000, NULL), MOCK_DONE);
+    e.slot[0].state = STATE_IOREQ_INPROCESS;
+    ck_assert_int_eq(mock_access_start(e.g, 0, &in_b), 0);
+    ck_assert_int_eq(mock_access_wait(e.g, 0, 0, NULL), MOCK_CRASHED);
+    teardown(&e);
+}
+END_TEST
+
 START_TEST(direct_io_is_refused)
 {
     struct mock_daemon *d;
@@ -376,5 +434,7 @@ void add_beyond(TCase *tc)
     tcase_add_test(tc, passed_fd_keeps_ports);
     tcase_add_test(tc, no_event_is_lost_under_load);
     tcase_add_test(tc, many_guests_on_one_handle);
+    tcase_add_test(tc, guests_own_ports);
+    tcase_add_test(tc, odd_requests);
     tcase_add_test(tc, direct_io_is_refused);
 }
