@@ -108,16 +108,28 @@ arm64_apt_update() {
     touch "$apt/updated"
 }
 
-arm64_unpack() {
-    local dir=$1 apt pool deb
+# arm64_fetch POOL APT-GET-ARGUMENT...: the files go to POOL. What the index names
+# may be gone from the mirror by now: then once more with a new index.
+arm64_fetch() {
+    local pool=$1 apt
     shift
 
-    arm64_apt_update
     apt=$(arm64_cache)/apt
-    pool=$(mktemp -d "$apt/pool.XXXXXX")
-    mkdir -p "$dir"
-    (cd "$pool" && apt-get -c "$apt/apt.conf" -qq download "$@") >"$pool/log" 2>&1 ||
-        { cat "$pool/log" >&2; arm64_die "cannot download the arm64 packages: $*"; }
+    arm64_apt_update
+    (cd "$pool" && apt-get -c "$apt/apt.conf" -qq "$@") >"$pool/log" 2>&1 && return
+    rm -f "$apt/updated"
+    arm64_apt_update
+    (cd "$pool" && apt-get -c "$apt/apt.conf" -qq "$@") >"$pool/log" 2>&1 ||
+        { cat "$pool/log" >&2; arm64_die "apt-get failed: $*"; }
+}
+
+arm64_unpack() {
+    local dir=$1 pool deb
+    shift
+
+    mkdir -p "$dir" "$(arm64_cache)/apt"
+    pool=$(mktemp -d "$(arm64_cache)/apt/pool.XXXXXX")
+    arm64_fetch "$pool" download "$@"
     for deb in "$pool"/*.deb; do
         dpkg-deb -x "$deb" "$dir" || arm64_die "cannot unpack ${deb##*/}"
     done
@@ -125,15 +137,13 @@ arm64_unpack() {
 }
 
 arm64_source() {
-    local dir=$1 package=$2 apt pool
+    local dir=$1 package=$2 pool
 
-    arm64_apt_update
-    apt=$(arm64_cache)/apt
-    pool=$(mktemp -d "$apt/pool.XXXXXX")
-    (cd "$pool" && apt-get -c "$apt/apt.conf" -qq --only-source source "$package") >"$pool/log" 2>&1 ||
-        { cat "$pool/log" >&2; arm64_die "cannot get the source of $package"; }
+    mkdir -p "$(arm64_cache)/apt"
+    pool=$(mktemp -d "$(arm64_cache)/apt/pool.XXXXXX")
+    arm64_fetch "$pool" --only-source source "$package"
     rm -rf "$dir"
-    mv "$pool/$package"-*/ "$dir"
+    mv "$pool/$package"-*/ "$dir" || arm64_die "no source folder of $package"
     rm -r "$pool"
 }
 
