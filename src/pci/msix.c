@@ -43,10 +43,21 @@ static uint16_t msix_flags(const struct iod_pci *pci)
     return pci_get16(pci, pci->msix + PCI_MSIX_FLAGS);
 }
 
+/*
+ * A message whose data names vector 0 (no CPU has that one) is Xen's form of a pirq: a Linux HVM guest gets it as an
+ * event channel, masks it there, and never touches the entry's mask bit, which stays set from the reset.
+ */
+static bool is_pirq(const uint32_t *words)
+{
+    return (words[PCI_MSIX_ENTRY_DATA / 4] & 0xff) == 0 && (words[0] || words[1]);
+}
+
 static bool may_send(const struct pci_msix *msix, unsigned vector)
 {
+    const uint32_t *words = entry(msix, vector);
+
     return iod_pci_bus_master(msix->pci) && !(msix_flags(msix->pci) & PCI_MSIX_FLAGS_MASKALL) &&
-           !(entry(msix, vector)[PCI_MSIX_ENTRY_VECTOR_CTRL / 4] & PCI_MSIX_ENTRY_CTRL_MASKBIT);
+           (is_pirq(words) || !(words[PCI_MSIX_ENTRY_VECTOR_CTRL / 4] & PCI_MSIX_ENTRY_CTRL_MASKBIT));
 }
 
 static void send_entry(struct pci_msix *msix, unsigned vector)

@@ -407,6 +407,14 @@ START_TEST(msix)
     ck_assert_uint_eq(guest->message_count, 2);
     fake_config_write(guest, 4, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
     ck_assert_uint_eq(guest->message_count, 3);
+    /* Vector 0 is Xen's pirq: a Linux HVM guest leaves the entry masked. An entry never written is none. */
+    fake_write(table, 32, 8, UINT64_C(0x5400fee12000));
+    ck_assert_uint_eq(fake_read(table, 44, 4), 1);
+    iod_msi_send(pci, 2);
+    ck_assert_uint_eq(guest->message_count, 4);
+    ck_assert_uint_eq(guest->messages[3].address, 0x5400fee12000);
+    iod_msi_send(pci, 0);
+    ck_assert_uint_eq(guest->message_count, 4);
     ck_assert_uint_eq(fake_read(table, 48, 4), 0); /* behind the table */
     ck_assert_uint_eq(fake_read(table, 4088, 8), 0);
     fake_device_free(device);
