@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One turn: poll, call what is ready, fire the timers that are due, run the tasks. Timers are ours, not libevent's:
- * libevent's heap may allocate when a timer is armed, and its precise mode costs a system call on every turn; one
- * timerfd, touched only when the earliest deadline moves forward, costs none on the way of an access.
+ * One turn: poll, call what is ready, fire the timers that are due, run the tasks. Timers are ours, not
+ * libevent's: libevent's heap may allocate when a timer is armed, and its precise mode costs a system call on
+ * every turn; one timerfd, touched only when the earliest deadline moves forward, costs none on the way of an
+ * access.
  */
 #include "loop/event_loop.h"
 
@@ -30,14 +31,14 @@ struct event_loop {
     bool stop;
 
     struct timer_heap heap;
-    struct list due;       /* timers taken off the heap, about to fire */
+    struct list due; /* timers taken off the heap, about to fire */
     int timerfd;
     struct event *timer_event;
-    uint64_t armed_ns;     /* what the timerfd is set to; NEVER: nothing */
+    uint64_t armed_ns; /* what the timerfd is set to; NEVER: nothing */
 
-    struct list soon;      /* tasks for the end of this batch */
-    struct list running;   /* the round of them that is being run */
-    struct list again;     /* tasks for after the next poll */
+    struct list soon;    /* tasks for the end of this batch */
+    struct list running; /* the round of them that is being run */
+    struct list again;   /* tasks for after the next poll */
 
     struct list signals;
 };
@@ -131,7 +132,8 @@ static void watch_set(struct loop_watch *watch, unsigned events)
     }
     watch->events = events;
     event_del(watch->event);
-    event_assign(watch->event, watch->loop->base, watch->fd, libevent_events(events) | EV_PERSIST, watch_ready, watch);
+    event_assign(watch->event, watch->loop->base, watch->fd, libevent_events(events) | EV_PERSIST,
+                 watch_ready, watch);
     if (events) {
         event_add(watch->event, NULL);
     }
@@ -193,7 +195,8 @@ static bool timers_are_due(struct event_loop *l)
     return first && first->at_ns <= now_ns(&l->loop);
 }
 
-/* First takes all that are due off the heap: one that arms itself for the past again has to wait for the next turn. */
+/* First takes all that are due off the heap: one that arms itself for the past again has to wait for the next
+ * turn. */
 static void timers_run(struct event_loop *l)
 {
     struct heap_entry *first = timer_heap_first(&l->heap);
@@ -212,7 +215,8 @@ static void timers_run(struct event_loop *l)
     }
 }
 
-/* A deadline that moved back costs nothing: the old one wakes the loop once for nothing, then the new one is set. */
+/* A deadline that moved back costs nothing: the old one wakes the loop once for nothing, then the new one is
+ * set. */
 static void timers_arm(struct event_loop *l)
 {
     struct heap_entry *first = timer_heap_first(&l->heap);
@@ -301,7 +305,8 @@ static void tasks_promote(struct event_loop *l)
     splice_tail(&l->soon, &l->again);
 }
 
-/* Tasks that queue themselves for ever can't keep the loop: what is left after TASK_ROUNDS runs after the next poll. */
+/* Tasks that queue themselves for ever can't keep the loop: what is left after TASK_ROUNDS runs after the
+ * next poll. */
 static void tasks_run(struct event_loop *l)
 {
     for (unsigned round = 0; round < TASK_ROUNDS && !list_empty(&l->soon); round++) {

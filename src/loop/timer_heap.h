@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The armed timers of one loop, earliest first: a binary heap of pointers whose room is reserved when a timer is made,
- * so that arming never allocates and never fails.
+ * The armed timers of one loop, earliest first: a binary heap of pointers whose room is reserved when a timer
+ * is made, so that arming never allocates and never fails.
  */
 #ifndef LOOP_TIMER_HEAP_H
 #define LOOP_TIMER_HEAP_H

@@ -20,8 +20,8 @@ struct application {
     struct store *store;
     struct modules *modules;
     struct daemon *daemon;
-    struct loop_task *look;  /* at the guests, when the batch that changed them has ended */
-    bool *running;           /* by guest of the line */
+    struct loop_task *look; /* at the guests, when the batch that changed them has ended */
+    bool *running;          /* by guest of the line */
     bool *ended;
     bool ready, stopping, stopped, failed, at_once;
 };
@@ -34,7 +34,8 @@ static void say_error(struct logger *logger, const struct iod_error *error)
 /* Is it the host's fault, or what the user asked for? */
 static enum exit_code exit_code_of(const struct iod_error *error)
 {
-    static const int of_host[] = {ENOMEM, ENFILE, EMFILE, ENODEV, ENXIO, EIO, EPERM, EACCES, EOPNOTSUPP, ENOSPC};
+    static const int of_host[] = {ENOMEM, ENFILE, EMFILE, ENODEV,     ENXIO,
+                                  EIO,    EPERM,  EACCES, EOPNOTSUPP, ENOSPC};
 
     for (unsigned i = 0; i < sizeof(of_host) / sizeof(of_host[0]); i++) {
         if (error->code == of_host[i]) {
@@ -239,7 +240,8 @@ static void finish(struct application *app)
     free(app->ended);
 }
 
-/* All specs are checked before any guest is touched by what follows an error: the ones taken on are stopped again. */
+/* All specs are checked before any guest is touched by what follows an error: the ones taken on are stopped
+ * again. */
 static enum exit_code serve(struct application *app)
 {
     struct iod_error error = {0};

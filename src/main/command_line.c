@@ -140,13 +140,15 @@ static int add_module(struct command_line *line, const char *path, struct iod_er
     return 0;
 }
 
-static int add_guest(struct command_line *line, enum guest_arch arch, const char *domain, struct iod_error *error)
+static int add_guest(struct command_line *line, enum guest_arch arch, const char *domain,
+                     struct iod_error *error)
 {
     struct guest_spec *guests;
     uint64_t domid;
 
     if (!domain[0] || strlen(domain) >= 128) {
-        return iod_fail(error, EINVAL, "--domain '%.60s': expected a domid or a name of 1 to 127 characters", domain);
+        return iod_fail(error, EINVAL, "--domain '%.60s': expected a domid or a name of 1 to 127 characters",
+                        domain);
     }
     if (!option_parse_number(domain, &domid) && domid >= DOMID_LIMIT) {
         return iod_fail(error, EINVAL, "--domain %.60s: a domid is less than %u", domain, DOMID_LIMIT);
@@ -199,7 +201,8 @@ static int set_chosen(struct guest_spec *guest, int flag, const char *text, stru
 static int set_map_limit(struct guest_spec *guest, const char *text, struct iod_error *error)
 {
     if (option_parse_size(text, &guest->map_limit) || !guest->map_limit) {
-        return iod_fail(error, EINVAL, "--map-limit %.60s: expected bytes above 0, or with K, M, G or T", text);
+        return iod_fail(error, EINVAL, "--map-limit %.60s: expected bytes above 0, or with K, M, G or T",
+                        text);
     }
     return 0;
 }
@@ -245,7 +248,8 @@ static int set_help(struct command_line *line, const char *about, struct iod_err
     return 0;
 }
 
-static int set_arch(struct command_line *line, enum guest_arch *all, const char *text, struct iod_error *error)
+static int set_arch(struct command_line *line, enum guest_arch *all, const char *text,
+                    struct iod_error *error)
 {
     static const char *const arches[] = {"x86", "arm", NULL};
     int arch = choice("arch", text, arches, error);
@@ -257,8 +261,8 @@ static int set_arch(struct command_line *line, enum guest_arch *all, const char 
     return 0;
 }
 
-static int set_flag(struct command_line *line, enum guest_arch *all, int flag, const char *name, const char *text,
-                    struct iod_error *error)
+static int set_flag(struct command_line *line, enum guest_arch *all, int flag, const char *name,
+                    const char *text, struct iod_error *error)
 {
     switch (flag) {
     case FLAG_MODULE:
@@ -316,7 +320,8 @@ static int check(const struct command_line *line, struct iod_error *error)
                             guest->domain);
         }
         if (line->no_xenstore && !is_domid(guest->domain)) {
-            return iod_fail(error, EINVAL, "--domain %.60s: a name needs xenstore: expected a domid with --no-xenstore",
+            return iod_fail(error, EINVAL,
+                            "--domain %.60s: a name needs xenstore: expected a domid with --no-xenstore",
                             guest->domain);
         }
     }
@@ -355,7 +360,8 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
         ret = set_flag(line, &all, flag, options[which].name, optarg, error);
     }
     if (!ret && optind < argc) {
-        ret = iod_fail(error, EINVAL, "%.80s: expected an option (a value with blanks needs quotes)", argv[optind]);
+        ret = iod_fail(error, EINVAL, "%.80s: expected an option (a value with blanks needs quotes)",
+                       argv[optind]);
     }
     return ret ? ret : check(line, error);
 }
@@ -374,7 +380,8 @@ bool command_line_needs_store(const struct command_line *line)
 {
     for (unsigned i = 0; i < line->guest_count && !line->no_xenstore; i++) {
         const struct guest_spec *guest = &line->guests[i];
-        if (guest->wait || !is_domid(guest->domain) || (guest->arch == ARCH_X86 && guest->type == GUEST_UNKNOWN)) {
+        if (guest->wait || !is_domid(guest->domain) ||
+            (guest->arch == ARCH_X86 && guest->type == GUEST_UNKNOWN)) {
             return true;
         }
     }

@@ -21,19 +21,20 @@ enum command {
 
 struct command_line {
     enum command command;
-    const char *help_device;      /* COMMAND_HELP_DEVICE; a piece of argv */
+    const char *help_device; /* COMMAND_HELP_DEVICE; a piece of argv */
     struct guest_spec *guests;
     unsigned guest_count;
-    const char **modules;         /* pieces of argv */
+    const char **modules; /* pieces of argv */
     unsigned module_count;
-    const char *record_dir;       /* NULL: no records */
+    const char *record_dir; /* NULL: no records */
     enum iod_log_level log_level;
-    int ready_fd;                 /* -1: none */
+    int ready_fd; /* -1: none */
     bool no_xenstore;
     bool exit_when_gone;
 };
 
-/* The caller frees it with command_line_finish, also after an error. 0 or a negative errno with *error filled. */
+/* The caller frees it with command_line_finish, also after an error. 0 or a negative errno with *error
+ * filled. */
 int command_line_parse(struct command_line *line, int argc, char **argv, struct iod_error *error);
 void command_line_finish(struct command_line *line);
 

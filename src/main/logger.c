@@ -21,7 +21,8 @@ void logger_init(struct logger *logger)
 
     *logger = (struct logger){0};
     /* The variable may be inherited while stderr went elsewhere. */
-    if (stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 && !fstat(STDERR_FILENO, &status)) {
+    if (stream && sscanf(stream, "%" SCNuMAX ":%" SCNuMAX, &device, &inode) == 2 &&
+        !fstat(STDERR_FILENO, &status)) {
         logger->journal = status.st_dev == device && status.st_ino == inode;
     }
 }
@@ -43,7 +44,8 @@ static void make_printable(char *text)
     }
 }
 
-static bool put_line(const struct logger *logger, enum iod_log_level level, const char *prefix, const char *text)
+static bool put_line(const struct logger *logger, enum iod_log_level level, const char *prefix,
+                     const char *text)
 {
     static const char *const priorities[] = {
         [IOD_LOG_ERROR] = "<3>", [IOD_LOG_WARNING] = "<4>", [IOD_LOG_INFO] = "<6>", [IOD_LOG_DEBUG] = "<7>"};

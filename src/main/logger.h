@@ -8,8 +8,8 @@
 #include <ioreqd/log.h>
 
 struct logger {
-    bool journal;   /* stderr is systemd's journal: lines begin with <priority> */
-    unsigned lost;  /* lines that a full pipe did not take */
+    bool journal;  /* stderr is systemd's journal: lines begin with <priority> */
+    unsigned lost; /* lines that a full pipe did not take */
 };
 
 /* Finds out what stderr is. */

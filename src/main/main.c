@@ -30,7 +30,8 @@ int main(int argc, char **argv)
     struct iod_error error = {0};
     enum exit_code code = EXIT_USAGE;
 
-    if (argc == 3 && strcmp(argv[1], "--xenstore-helper") == 0) { /* started by xen_store_create, not by people */
+    if (argc == 3 &&
+        strcmp(argv[1], "--xenstore-helper") == 0) { /* started by xen_store_create, not by people */
         return xen_store_helper(atoi(argv[2]));
     }
     logger_init(&logger);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Event channels of all guests on one handle. xenevtchn_pending and _unmask cost a system call per port; the device
- * behind the handle takes and gives arrays of ports, so a batch costs one read and one write.
+ * Event channels of all guests on one handle. xenevtchn_pending and _unmask cost a system call per port; the
+ * device behind the handle takes and gives arrays of ports, so a batch costs one read and one write.
  */
 #include "xen/handles.h"
 
@@ -9,7 +9,8 @@
 #include <poll.h>
 #include <unistd.h>
 
-/* Xen's device never refuses a write; a socket that plays it (the mock hypervisor) may be full for a moment. */
+/* Xen's device never refuses a write; a socket that plays it (the mock hypervisor) may be full for a moment.
+ */
 #define WRITE_PATIENCE_MS 1000
 
 int xen_event_fd(struct hypervisor *hv)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside src/xen: the handles behind struct hypervisor, and the members of its table by the file that holds them. */
+/* Inside src/xen: the handles behind struct hypervisor, and the members of its table by the file that holds
+ * them. */
 #ifndef XEN_HANDLES_H
 #define XEN_HANDLES_H
 
@@ -17,9 +18,9 @@ struct xen_hypervisor {
     xendevicemodel_handle *devicemodel;
     xenforeignmemory_handle *foreignmemory;
     xenevtchn_handle *evtchn;
-    int event_fd;              /* evtchn's own descriptor, non-blocking */
-    xengnttab_handle *gnttab;  /* NULL: not to be had, for reason gnttab_error */
-    int gnttab_error;          /* negative errno */
+    int event_fd;             /* evtchn's own descriptor, non-blocking */
+    xengnttab_handle *gnttab; /* NULL: not to be had, for reason gnttab_error */
+    int gnttab_error;         /* negative errno */
 };
 
 static inline struct xen_hypervisor *xen_of(struct hypervisor *hv)
@@ -38,11 +39,12 @@ int xen_server_enable(struct hypervisor *hv, uint16_t domid, uint16_t id, bool o
 int xen_server_destroy(struct hypervisor *hv, uint16_t domid, uint16_t id);
 int xen_range_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start,
                   uint64_t end);
-int xen_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start,
-                    uint64_t end);
+int xen_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
+                    uint64_t start, uint64_t end);
 int xen_pcidev_map(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t sbdf);
 int xen_pcidev_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t sbdf);
-int xen_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf, struct ioreq_pages **pages);
+int xen_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf,
+                  struct ioreq_pages **pages);
 void xen_pages_unmap(struct hypervisor *hv, struct ioreq_pages *pages);
 
 /* event_channel.c */

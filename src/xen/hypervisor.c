@@ -22,13 +22,13 @@ int xen_result(int rc)
 }
 
 /* The libraries would print to stderr; what failed is told by our own one line. */
-static void quiet_message(struct xentoollog_logger *logger, xentoollog_level level, int errnoval, const char *context,
-                          const char *format, va_list args)
+static void quiet_message(struct xentoollog_logger *logger, xentoollog_level level, int errnoval,
+                          const char *context, const char *format, va_list args)
 {
 }
 
-static void quiet_progress(struct xentoollog_logger *logger, const char *context, const char *doing, int percent,
-                           unsigned long done, unsigned long total)
+static void quiet_progress(struct xentoollog_logger *logger, const char *context, const char *doing,
+                           int percent, unsigned long done, unsigned long total)
 {
 }
 
@@ -142,7 +142,8 @@ static int open_handles(struct xen_hypervisor *xen, struct iod_error *error)
     return 0;
 }
 
-/* A PV domain maps a guest's pages by page table alone; an auto-translated one spends a frame of its own on each. */
+/* A PV domain maps a guest's pages by page table alone; an auto-translated one spends a frame of its own on
+ * each. */
 static bool maps_cost_frames(void)
 {
 #if defined(__x86_64__) || defined(__i386__)

@@ -9,7 +9,8 @@ int xen_isa_irq(struct hypervisor *hv, uint16_t domid, uint8_t irq, bool level)
 
 int xen_pci_intx(struct hypervisor *hv, uint16_t domid, uint8_t device, uint8_t pin, bool level)
 {
-    return xen_result(xendevicemodel_set_pci_intx_level(xen_of(hv)->devicemodel, domid, 0, 0, device, pin, level));
+    return xen_result(
+        xendevicemodel_set_pci_intx_level(xen_of(hv)->devicemodel, domid, 0, 0, device, pin, level));
 }
 
 int xen_pci_link_route(struct hypervisor *hv, uint16_t domid, uint8_t link, uint8_t irq)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who may write what: Xen fills a slot, orders it before READY, and does not touch it again until it reads RESP_READY;
- * then it stores NONE at once and the slot is its own. A state goes up only: Xen crashes a domain whose slot it saw go
- * back (a non-zero state below the last one it read).
+ * Who may write what: Xen fills a slot, orders it before READY, and does not touch it again until it reads
+ * RESP_READY; then it stores NONE at once and the slot is its own. A state goes up only: Xen crashes a domain
+ * whose slot it saw go back (a non-zero state below the last one it read).
  */
 #include "xen/ioreq_page.h"
 
@@ -130,7 +130,8 @@ void ioreq_slot_answer(struct ioreq_pages *pages, unsigned vcpu, uint64_t data)
     }
     uint8_t *flags = flags_of(&pages->slots[vcpu]);
     __atomic_store_n(&pages->slots[vcpu].data, data, __ATOMIC_RELAXED);
-    __atomic_store_n(flags, with_state(__atomic_load_n(flags, __ATOMIC_RELAXED), STATE_IORESP_READY), __ATOMIC_RELEASE);
+    __atomic_store_n(flags, with_state(__atomic_load_n(flags, __ATOMIC_RELAXED), STATE_IORESP_READY),
+                     __ATOMIC_RELEASE);
 }
 
 /* ---- the buffered ring ---- */
@@ -139,14 +140,16 @@ struct ring_pointers {
     uint32_t read, write;
 };
 
-/* Both at once: the atomic kind of ring has them moved back together by Xen, which leaves the slots where they are. */
+/* Both at once: the atomic kind of ring has them moved back together by Xen, which leaves the slots where
+ * they are. */
 static struct ring_pointers ring_pointers(const struct buffered_iopage *ring)
 {
     uint64_t both = __atomic_load_n((const uint64_t *)(const void *)ring, __ATOMIC_ACQUIRE);
     struct ring_pointers pointers;
 
     _Static_assert(offsetof(struct buffered_iopage, read_pointer) == 0, "pointers are one word");
-    _Static_assert(offsetof(struct buffered_iopage, write_pointer) == sizeof(uint32_t), "pointers are one word");
+    _Static_assert(offsetof(struct buffered_iopage, write_pointer) == sizeof(uint32_t),
+                   "pointers are one word");
     memcpy(&pointers, &both, sizeof(pointers));
     return pointers;
 }
@@ -162,7 +165,8 @@ static struct buf_ioreq ring_entry(const struct buffered_iopage *ring, uint32_t 
 }
 
 /* Fills *request from the entry at pointers.read; returns how many slots it takes. */
-static uint32_t ring_decode(const struct buffered_iopage *ring, struct ring_pointers pointers, struct request *request)
+static uint32_t ring_decode(const struct buffered_iopage *ring, struct ring_pointers pointers,
+                            struct request *request)
 {
     struct buf_ioreq entry = ring_entry(ring, pointers.read);
     bool qword = entry.size == 3;
@@ -176,7 +180,8 @@ static uint32_t ring_decode(const struct buffered_iopage *ring, struct ring_poin
     request->data = entry.data;
     if (qword) {
         struct buf_ioreq high = ring_entry(ring, pointers.read + 1);
-        if (pointers.write - pointers.read < 2 || high.size != 3 || high.type != entry.type || high.dir != entry.dir) {
+        if (pointers.write - pointers.read < 2 || high.size != 3 || high.type != entry.type ||
+            high.dir != entry.dir) {
             return 1; /* half a quadword */
         }
         request->data |= (uint64_t)high.data << 32;
@@ -198,13 +203,15 @@ int ioreq_ring_take(struct ioreq_pages *pages, struct request *request)
     if (waiting == 0) {
         return 0;
     }
-    if (waiting > IOREQ_BUFFER_SLOT_NUM) { /* Xen never overruns: the pointers are broken, start anew where it writes */
+    if (waiting > IOREQ_BUFFER_SLOT_NUM) {
+        /* Xen never overruns: the pointers are broken, start anew where it writes. */
         *request = (struct request){.type = REQUEST_OTHER, .count = 1};
         taken = waiting;
     } else {
         taken = ring_decode(pages->ring, pointers, request);
     }
-    /* Added, not stored: right for both kinds of ring. Released: the slot may be written again once Xen sees it. */
+    /* Added, not stored: right for both kinds of ring. Released: the slot may be written again once Xen sees
+     * it. */
     __atomic_fetch_add(&pages->ring->read_pointer, taken, __ATOMIC_RELEASE);
     return 1;
 }

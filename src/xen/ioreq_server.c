@@ -40,7 +40,8 @@ int xen_server_create(struct hypervisor *hv, uint16_t domid, enum bufioreq buf, 
     return ret;
 }
 
-/* Asked for frame numbers, Xen would place the pages in the guest's own memory, for ever: only ever ask for the port. */
+/* Asked for frame numbers, Xen would place the pages in the guest's own memory, for ever: only ever ask for
+ * the port. */
 int xen_server_info(struct hypervisor *hv, uint16_t domid, uint16_t id, uint32_t *port)
 {
     evtchn_port_t ring_port = 0;
@@ -70,8 +71,8 @@ int xen_range_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range
                                                                   space == RANGE_MMIO, start, end));
 }
 
-int xen_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start,
-                    uint64_t end)
+int xen_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
+                    uint64_t start, uint64_t end)
 {
     return xen_result(xendevicemodel_unmap_io_range_from_ioreq_server(xen_of(hv)->devicemodel, domid, id,
                                                                       space == RANGE_MMIO, start, end));
@@ -79,14 +80,14 @@ int xen_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum ran
 
 int xen_pcidev_map(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t sbdf)
 {
-    return xen_result(xendevicemodel_map_pcidev_to_ioreq_server(xen_of(hv)->devicemodel, domid, id, 0,
-                                                                (uint8_t)(sbdf >> 8), sbdf >> 3 & 31, sbdf & 7));
+    return xen_result(xendevicemodel_map_pcidev_to_ioreq_server(
+        xen_of(hv)->devicemodel, domid, id, 0, (uint8_t)(sbdf >> 8), sbdf >> 3 & 31, sbdf & 7));
 }
 
 int xen_pcidev_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t sbdf)
 {
-    return xen_result(xendevicemodel_unmap_pcidev_from_ioreq_server(xen_of(hv)->devicemodel, domid, id, 0,
-                                                                    (uint8_t)(sbdf >> 8), sbdf >> 3 & 31, sbdf & 7));
+    return xen_result(xendevicemodel_unmap_pcidev_from_ioreq_server(
+        xen_of(hv)->devicemodel, domid, id, 0, (uint8_t)(sbdf >> 8), sbdf >> 3 & 31, sbdf & 7));
 }
 
 /* A kernel or Xen without acquire_resource says so in three ways. */
@@ -95,7 +96,8 @@ static int too_old(int error)
     return error == -ENOSYS || error == -ENOTTY ? -EOPNOTSUPP : error;
 }
 
-int xen_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf, struct ioreq_pages **pages)
+int xen_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf,
+                  struct ioreq_pages **pages)
 {
     bool ring = buf != BUFIOREQ_OFF;
     struct ioreq_pages *p = calloc(1, sizeof(*p));
@@ -105,7 +107,8 @@ int xen_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufio
         return -ENOMEM;
     }
     /* Frame 0 is the ring's, frame 1 the slots'; a server without a ring has only the latter. */
-    _Static_assert(XENMEM_resource_ioreq_server_frame_bufioreq + 1 == XENMEM_resource_ioreq_server_frame_ioreq(0),
+    _Static_assert(XENMEM_resource_ioreq_server_frame_bufioreq + 1 ==
+                       XENMEM_resource_ioreq_server_frame_ioreq(0),
                    "both pages are mapped in one call");
     p->resource = xenforeignmemory_map_resource(
         xen_of(hv)->foreignmemory, domid, XENMEM_resource_ioreq_server, id,

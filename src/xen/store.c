@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The daemon's side of the xenstore helper: starts it, hears what it says, and starts it again when it dies or is
- * stuck. Nothing here waits: the socket is non-blocking, a dead helper is reaped by a timer.
+ * The daemon's side of the xenstore helper: starts it, hears what it says, and starts it again when it dies
+ * or is stuck. Nothing here waits: the socket is non-blocking, a dead helper is reaped by a timer.
  */
 #include "xen/xen.h"
 
@@ -23,9 +23,9 @@
 #define MS 1000000ull
 #define RESTART_MIN_MS 100u
 #define RESTART_MAX_MS 10000u
-#define HELPER_FD 3          /* the socket's number in the helper */
-#define MESSAGES_A_TURN 64   /* then other descriptors have their turn */
-#define REAP_TRIES 200       /* of a millisecond, at the end */
+#define HELPER_FD 3        /* the socket's number in the helper */
+#define MESSAGES_A_TURN 64 /* then other descriptors have their turn */
+#define REAP_TRIES 200     /* of a millisecond, at the end */
 
 extern char **environ;
 
@@ -36,12 +36,12 @@ struct xen_store {
     const struct store_events *events;
     void *self;
 
-    pid_t pid;                  /* the helper; 0: none, or reaped */
-    int fd;                     /* to it; -1: none */
+    pid_t pid; /* the helper; 0: none, or reaped */
+    int fd;    /* to it; -1: none */
     struct loop_watch *watch;
-    struct loop_timer *timer;   /* while it runs: the time to hear from it; else: the time to start it again */
+    struct loop_timer *timer; /* while it runs: the time to hear from it; else: the time to start it again */
     unsigned restart_ms;
-    bool lost;                  /* was reported, and no snapshot came since */
+    bool lost; /* was reported, and no snapshot came since */
 
     struct store_domain *domains; /* the snapshot being received */
     unsigned count, room;
@@ -65,7 +65,8 @@ static void timer_in(struct xen_store *s, unsigned ms)
 static bool domain_valid(const struct store_domain *domain)
 {
     return domain->domid < STORE_DOMID_END && store_text_valid(domain->name, sizeof(domain->name)) &&
-           store_text_valid(domain->type, sizeof(domain->type)) && store_text_valid(domain->uuid, sizeof(domain->uuid));
+           store_text_valid(domain->type, sizeof(domain->type)) &&
+           store_text_valid(domain->uuid, sizeof(domain->uuid));
 }
 
 static bool add_domain(struct xen_store *s, const struct store_domain *domain)
@@ -118,7 +119,8 @@ static bool hear(struct xen_store *s, struct store_message *message)
     case STORE_LOST:
         s->count = 0;
         message->why[sizeof(message->why) - 1] = '\0';
-        report_lost(s, store_text_valid(message->why, sizeof(message->why)) ? message->why : "xenstored: lost");
+        report_lost(s,
+                    store_text_valid(message->why, sizeof(message->why)) ? message->why : "xenstored: lost");
         return false;
     default:
         lose(s, "the xenstore helper broke its protocol; starting it again");
@@ -255,7 +257,8 @@ static void timed_out(void *self)
     }
     error = start(s);
     if (error) {
-        snprintf(why, sizeof(why), "the xenstore helper (%s) can't be started: %s", s->helper_exe, strerror(-error));
+        snprintf(why, sizeof(why), "the xenstore helper (%s) can't be started: %s", s->helper_exe,
+                 strerror(-error));
         lose(s, why);
     }
 }
@@ -298,7 +301,8 @@ struct store *xen_store_create(struct loop *loop, const char *helper_exe, struct
         iod_fail(error, ENOMEM, "out of memory");
         return NULL;
     }
-    *s = (struct xen_store){.store.ops = &xen_store_ops, .loop = loop, .fd = -1, .restart_ms = RESTART_MIN_MS};
+    *s =
+        (struct xen_store){.store.ops = &xen_store_ops, .loop = loop, .fd = -1, .restart_ms = RESTART_MIN_MS};
     s->helper_exe = strdup(helper_exe ? helper_exe : "/proc/self/exe");
     s->timer = loop->ops->timer_add(loop, timed_out, s);
     if (!s->helper_exe || !s->timer) {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The process that talks to xenstored. libxenstore's calls block without limit and its reader thread can't be got rid
- * of, so all of it lives here, where it may be killed. Everything read is somebody else's text: what does not fit or
- * can't be printed is taken for absent, never cut short (a shortened name could be another domain's).
+ * The process that talks to xenstored. libxenstore's calls block without limit and its reader thread can't be
+ * got rid of, so all of it lives here, where it may be killed. Everything read is somebody else's text: what
+ * does not fit or can't be printed is taken for absent, never cut short (a shortened name could be another
+ * domain's).
  */
 #include "xen/xen.h"
 
@@ -25,12 +26,12 @@
 #define POLL_MS (STORE_ALIVE_MS / 5) /* how often to look when xenstored lets us watch nothing */
 
 struct helper {
-    int fd;              /* to the daemon, blocking: a slow daemon slows us down */
+    int fd; /* to the daemon, blocking: a slow daemon slows us down */
     struct xs_handle *xs;
-    bool watching;       /* @introduceDomain and @releaseDomain are ours to watch */
+    bool watching;                       /* @introduceDomain and @releaseDomain are ours to watch */
     struct store_domain *domains, *sent; /* the snapshot being made, and the last one told */
     unsigned count, sent_count;
-    bool told;           /* the daemon has a snapshot of this connection */
+    bool told; /* the daemon has a snapshot of this connection */
 };
 
 bool store_text_valid(const char *text, size_t size)
@@ -112,7 +113,8 @@ static void read_uuid(struct helper *h, unsigned domid, char *to, size_t size)
     snprintf(path, sizeof(path), "/local/domain/%u/vm", domid);
     read_text(h, path, vm, sizeof(vm));
     slash = strrchr(vm, '/');
-    if (slash && strlen(slash + 1) < size && slash[1 + strspn(slash + 1, "0123456789abcdefABCDEF-")] == '\0') {
+    if (slash && strlen(slash + 1) < size &&
+        slash[1 + strspn(slash + 1, "0123456789abcdefABCDEF-")] == '\0') {
         memcpy(to, slash + 1, strlen(slash + 1));
     }
 }
@@ -160,7 +162,8 @@ static bool scan(struct helper *h)
         }
     }
     free(names);
-    /* Many failures look like "no such domain"; only a request that can't fail tells a dead connection from those. */
+    /* Many failures look like "no such domain"; only a request that can't fail tells a dead connection from
+     * those. */
     alive = xs_get_domain_path(h->xs, 0);
     free(alive);
     return alive != NULL;
@@ -220,7 +223,8 @@ static bool wait_for_reason(struct helper *h)
 static bool serve(struct helper *h)
 {
     h->told = false;
-    h->watching = xs_watch(h->xs, "@introduceDomain", "introduce") && xs_watch(h->xs, "@releaseDomain", "release");
+    h->watching =
+        xs_watch(h->xs, "@introduceDomain", "introduce") && xs_watch(h->xs, "@releaseDomain", "release");
     while (scan(h)) {
         if (!tell(h) || !wait_for_reason(h)) {
             return false;

@@ -11,14 +11,15 @@
 
 #define STORE_HELPER_OPTION "--xenstore-helper"
 
-/* The helper says something at least so often; a daemon that heard nothing for the limit holds it for stuck. */
+/* The helper says something at least so often; a daemon that heard nothing for the limit holds it for stuck.
+ */
 #ifndef STORE_ALIVE_MS /* a test has less patience */
 #define STORE_ALIVE_MS 5000
 #define STORE_STALL_MS 20000
 #endif
 
-#define STORE_DOMAINS_MAX 4096u   /* of one snapshot */
-#define STORE_DOMID_END 0x7ff0u   /* DOMID_FIRST_RESERVED: no domain has this or a higher id */
+#define STORE_DOMAINS_MAX 4096u /* of one snapshot */
+#define STORE_DOMID_END 0x7ff0u /* DOMID_FIRST_RESERVED: no domain has this or a higher id */
 
 enum store_message_kind {
     STORE_ALIVE = 1, /* nothing new */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The process around the daemon: readiness, signals, exit codes, the log; guests by name, over the real xenstored. */
+/* The process around the daemon: readiness, signals, exit codes, the log; guests by name, over the real
+ * xenstored. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -66,7 +67,8 @@ START_TEST(ready_fd_when_all_guests_run)
 
     make_pipe(number, sizeof(number));
     snprintf(domid, sizeof(domid), "%u", mock_domid(other));
-    f.daemon = fixture_spawn(&f, DEVICE, "--domain", domid, "--type", "pvh", DEVICE, "--ready-fd", number, NULL);
+    f.daemon =
+        fixture_spawn(&f, DEVICE, "--domain", domid, "--type", "pvh", DEVICE, "--ready-fd", number, NULL);
     read_pipe(text, sizeof(text));
     ck_assert_str_eq(text, "ready\n");
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
@@ -81,8 +83,8 @@ START_TEST(ready_fd_stays_silent_when_a_guest_fails)
     char number[16], text[64];
 
     make_pipe(number, sizeof(number));
-    struct mock_daemon *daemon = fixture_spawn(&f, DEVICE, "--domain", "777", "--type", "pvh", DEVICE, "--ready-fd",
-                                               number, NULL);
+    struct mock_daemon *daemon =
+        fixture_spawn(&f, DEVICE, "--domain", "777", "--type", "pvh", DEVICE, "--ready-fd", number, NULL);
     ck_assert_int_eq(mock_daemon_wait_log(daemon, ": running", LONG_MS), 0);
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9); /* the other one is served all the same */
     mock_daemon_signal(daemon, SIGTERM);
@@ -158,8 +160,14 @@ static void read_log(const char *log, char *text, size_t size)
 START_TEST(status_2_without_xen)
 {
     char log[160], text[1024];
-    char *argv[] = {getenv("IOREQD"), (char *)"--domain", (char *)"1", (char *)"--type", (char *)"pvh",
-                    (char *)"--device", (char *)"debugcon,chardev=null", NULL};
+    char *argv[] = {getenv("IOREQD"),
+                    (char *)"--domain",
+                    (char *)"1",
+                    (char *)"--type",
+                    (char *)"pvh",
+                    (char *)"--device",
+                    (char *)"debugcon,chardev=null",
+                    NULL};
 
     if (access("/dev/xen/privcmd", F_OK) == 0) {
         return; /* this machine has Xen */
@@ -169,7 +177,8 @@ START_TEST(status_2_without_xen)
     read_log(log, text, sizeof(text));
     ck_assert_msg(strncmp(text, "ioreqd: /dev/xen/privcmd: ", 26) == 0, "%s", text);
     ck_assert_ptr_nonnull(strstr(text, "is this a Xen hardware domain"));
-    ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1); /* one line, and none of the libraries' own */
+    /* One line, and none of the libraries' own. */
+    ck_assert_ptr_eq(strchr(text, '\n'), text + strlen(text) - 1);
 }
 END_TEST
 
@@ -198,7 +207,8 @@ START_TEST(status_3_when_a_guest_failed)
 }
 END_TEST
 
-/* A vCPU that does not take its answer (a paused guest) holds the end up; a second signal does not wait for it. */
+/* A vCPU that does not take its answer (a paused guest) holds the end up; a second signal does not wait for
+ * it. */
 START_TEST(status_4_at_the_second_signal)
 {
     struct mock_access access = {.space = MOCK_PIO, .read = true, .size = 1, .addr = PORT};
@@ -272,7 +282,8 @@ static void end_domain(struct mock_guest *guest)
 static void spawn_by_name(const char *first, const char *second)
 {
     char records[160];
-    const char *argv[] = {getenv("IOREQD"), "--record-dir", records, "--domain", "web", DEVICE, first, second, NULL};
+    const char *argv[] = {getenv("IOREQD"), "--record-dir", records, "--domain", "web",
+                          DEVICE,           first,          second,  NULL};
 
     snprintf(records, sizeof(records), "%s/records", mock_dir(mock));
     daemon_by_name = mock_spawn_daemon(mock, (char *const *)(uintptr_t)argv);

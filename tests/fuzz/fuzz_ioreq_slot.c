@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Bytes as what stands in an ioreq server's two pages, and as the order in which they are taken and answered. */
+/* Bytes as what stands in an ioreq server's two pages, and as the order in which they are taken and answered.
+ */
 #include <string.h>
 
 #include "xen/ioreq_page.h"
@@ -50,11 +51,13 @@ static void slot_take(struct ioreq_pages *pages, unsigned vcpu, bool resume)
         return;
     }
     after = pages->slots[vcpu];
-    FUZZ_CHECK(taken == (before.state == STATE_IOREQ_READY || (resume && before.state == STATE_IOREQ_INPROCESS)));
+    FUZZ_CHECK(taken ==
+               (before.state == STATE_IOREQ_READY || (resume && before.state == STATE_IOREQ_INPROCESS)));
     if (taken) {
         check_request(&request);
         FUZZ_CHECK(after.state == STATE_IOREQ_INPROCESS);
-        FUZZ_CHECK(request.addr == before.addr && request.data == before.data && request.count == before.count);
+        FUZZ_CHECK(request.addr == before.addr && request.data == before.data &&
+                   request.count == before.count);
         before.state = STATE_IOREQ_INPROCESS;
     }
     FUZZ_CHECK(memcmp(&before, &after, sizeof(before)) == 0);
@@ -86,7 +89,8 @@ static void ring_drain(struct ioreq_pages *pages)
     while (ioreq_ring_take(pages, &request)) {
         check_request(&request);
         FUZZ_CHECK(++taken <= IOREQ_BUFFER_SLOT_NUM);
-        FUZZ_CHECK(request.type == REQUEST_OTHER || (request.addr < 1u << 20 && request.size <= 8 && !request.read));
+        FUZZ_CHECK(request.type == REQUEST_OTHER ||
+                   (request.addr < 1u << 20 && request.size <= 8 && !request.read));
     }
     FUZZ_CHECK(pages->ring->read_pointer == pages->ring->write_pointer);
 }
@@ -115,7 +119,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
             slot_answer(&pages, at, data);
             break;
         case 3:
-            take_bytes(&input, &ring.buf_ioreq[(at * 2 + (op >> 7)) % IOREQ_BUFFER_SLOT_NUM], sizeof(ring.buf_ioreq[0]));
+            take_bytes(&input, &ring.buf_ioreq[(at * 2 + (op >> 7)) % IOREQ_BUFFER_SLOT_NUM],
+                       sizeof(ring.buf_ioreq[0]));
             break;
         case 4:
             take_bytes(&input, &ring.read_pointer, sizeof(ring.read_pointer));

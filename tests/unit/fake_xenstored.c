@@ -27,7 +27,8 @@ struct client {
 
 struct fake_state *fake_state_create(void)
 {
-    void *at = mmap(NULL, sizeof(struct fake_state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *at =
+        mmap(NULL, sizeof(struct fake_state), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
     return at == MAP_FAILED ? NULL : at;
 }
@@ -43,7 +44,8 @@ void fake_node_set(struct fake_node *node, const void *value, size_t length)
     node->length = length;
 }
 
-void fake_set(struct fake_domain *domain, unsigned domid, const char *name, const char *type, const char *uuid)
+void fake_set(struct fake_domain *domain, unsigned domid, const char *name, const char *type,
+              const char *uuid)
 {
     char vm[128];
 
@@ -76,11 +78,14 @@ static bool transfer(int fd, void *at, size_t length, bool out)
     return true;
 }
 
-static bool reply(struct client *c, const struct xsd_sockmsg *to, uint32_t type, const void *body, size_t length)
+static bool reply(struct client *c, const struct xsd_sockmsg *to, uint32_t type, const void *body,
+                  size_t length)
 {
-    struct xsd_sockmsg message = {.type = type, .req_id = to->req_id, .tx_id = to->tx_id, .len = (uint32_t)length};
+    struct xsd_sockmsg message = {
+        .type = type, .req_id = to->req_id, .tx_id = to->tx_id, .len = (uint32_t)length};
 
-    return transfer(c->fd, &message, sizeof(message), true) && transfer(c->fd, (void *)(uintptr_t)body, length, true);
+    return transfer(c->fd, &message, sizeof(message), true) &&
+           transfer(c->fd, (void *)(uintptr_t)body, length, true);
 }
 
 static bool reply_error(struct client *c, const struct xsd_sockmsg *to, const char *error)
@@ -119,8 +124,10 @@ static const struct fake_node *find_node(const struct fake_state *state, const c
         snprintf(name, sizeof(name), "/local/domain/%u/name", domain->domid);
         snprintf(vm, sizeof(vm), "/local/domain/%u/vm", domain->domid);
         snprintf(type, sizeof(type), "/libxl/%u/type", domain->domid);
-        const struct fake_node *node = !strcmp(path, name) ? &domain->name : !strcmp(path, vm) ? &domain->vm
-                                     : !strcmp(path, type) ? &domain->type : NULL;
+        const struct fake_node *node = !strcmp(path, name)   ? &domain->name
+                                       : !strcmp(path, vm)   ? &domain->vm
+                                       : !strcmp(path, type) ? &domain->type
+                                                             : NULL;
         if (domain->entry[0] && node) {
             return node->length ? node : NULL;
         }
@@ -148,7 +155,8 @@ static bool answer(struct client *c, const struct xsd_sockmsg *request, const ch
         return reply_directory(c, request);
     case XS_READ:
         node = find_node(c->state, body);
-        return node ? reply(c, request, XS_READ, node->value, node->length) : reply_error(c, request, "ENOENT");
+        return node ? reply(c, request, XS_READ, node->value, node->length)
+                    : reply_error(c, request, "ENOENT");
     case XS_WATCH:
         return c->state->watch_refused ? reply_error(c, request, "EACCES")
                                        : reply(c, request, XS_WATCH, "OK", 3) && fire(c);
@@ -214,7 +222,8 @@ pid_t fake_start(struct fake_state *state, const char *path)
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (;;) {
-        struct client client = {.fd = accept(listener, NULL, NULL), .state = state, .seen = state->generation};
+        struct client client = {
+            .fd = accept(listener, NULL, NULL), .state = state, .seen = state->generation};
         if (client.fd >= 0) {
             serve_client(&client);
             close(client.fd);

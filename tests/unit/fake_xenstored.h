@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A process that speaks xenstored's protocol, as far as the helper asks, with whatever a test wants it to answer: what
- * no honest xenstored would say, or nothing at all. (The real one runs in tests/mockxen/xenstore.)
+ * A process that speaks xenstored's protocol, as far as the helper asks, with whatever a test wants it to
+ * answer: what no honest xenstored would say, or nothing at all. (The real one runs in
+ * tests/mockxen/xenstore.)
  */
 #ifndef FAKE_XENSTORED_H
 #define FAKE_XENSTORED_H
@@ -18,7 +19,7 @@ struct fake_node {
 };
 
 struct fake_domain {
-    char entry[16];  /* its name in /local/domain; empty: none */
+    char entry[16]; /* its name in /local/domain; empty: none */
     unsigned domid;
     bool introduced;
     struct fake_node name, vm, type;
@@ -40,7 +41,8 @@ pid_t fake_start(struct fake_state *state, const char *path);
 void fake_stop(pid_t pid); /* SIGKILL, also when it is stopped */
 
 /* A domain as libxl writes it. */
-void fake_set(struct fake_domain *domain, unsigned domid, const char *name, const char *type, const char *uuid);
+void fake_set(struct fake_domain *domain, unsigned domid, const char *name, const char *type,
+              const char *uuid);
 void fake_node_set(struct fake_node *node, const void *value, size_t length);
 
 #endif

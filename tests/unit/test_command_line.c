@@ -35,9 +35,11 @@ static void refused(const char *text, const char *says)
 
 START_TEST(options_belong_to_the_domain_before_them)
 {
-    ck_assert_int_eq(parse("--log debug --module a.so --module b.so --record-dir /r --domain 5 --type hvm --beside "
-                           "--on-exit leave --map-limit 64M --bufioreq atomic --device debugcon,base=0x402 --device "
-                           "uart16550 --domain web --wait --device virtio-blk,path=a,,b"), 0);
+    ck_assert_int_eq(
+        parse("--log debug --module a.so --module b.so --record-dir /r --domain 5 --type hvm --beside "
+              "--on-exit leave --map-limit 64M --bufioreq atomic --device debugcon,base=0x402 --device "
+              "uart16550 --domain web --wait --device virtio-blk,path=a,,b"),
+        0);
     ck_assert_int_eq(line.command, COMMAND_RUN);
     ck_assert_int_eq(line.log_level, IOD_LOG_DEBUG);
     ck_assert_str_eq(line.record_dir, "/r");
@@ -80,7 +82,8 @@ END_TEST
 
 START_TEST(arch_is_of_all_or_of_one)
 {
-    ck_assert_int_eq(parse("--arch arm --domain 1 --device x --domain 2 --arch x86 --device x --domain 3 --device x"), 0);
+    ck_assert_int_eq(
+        parse("--arch arm --domain 1 --device x --domain 2 --arch x86 --device x --domain 3 --device x"), 0);
     ck_assert_int_eq(line.guests[0].arch, ARCH_ARM);
     ck_assert_int_eq(line.guests[1].arch, ARCH_X86);
     ck_assert_int_eq(line.guests[2].arch, ARCH_ARM);

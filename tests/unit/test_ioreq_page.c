@@ -20,8 +20,14 @@ static void setup(void)
 
 /* ---- slots ---- */
 
-static const struct ioreq outb = {.addr = 0x3f8, .data = 0x41, .count = 1, .size = 1, .vp_eport = 9,
-                                  .state = STATE_IOREQ_READY, .dir = IOREQ_WRITE, .type = IOREQ_TYPE_PIO};
+static const struct ioreq outb = {.addr = 0x3f8,
+                                  .data = 0x41,
+                                  .count = 1,
+                                  .size = 1,
+                                  .vp_eport = 9,
+                                  .state = STATE_IOREQ_READY,
+                                  .dir = IOREQ_WRITE,
+                                  .type = IOREQ_TYPE_PIO};
 
 START_TEST(slot_is_taken_once_and_answered)
 {
@@ -50,8 +56,15 @@ START_TEST(flags_are_read_and_kept)
 {
     struct request request;
 
-    slots[0] = (struct ioreq){.addr = 0xfe000000, .data = 0x7000, .count = 4096, .size = 8, .state = STATE_IOREQ_READY,
-                              .data_is_ptr = 1, .dir = IOREQ_READ, .df = 1, .type = IOREQ_TYPE_COPY};
+    slots[0] = (struct ioreq){.addr = 0xfe000000,
+                              .data = 0x7000,
+                              .count = 4096,
+                              .size = 8,
+                              .state = STATE_IOREQ_READY,
+                              .data_is_ptr = 1,
+                              .dir = IOREQ_READ,
+                              .df = 1,
+                              .type = IOREQ_TYPE_COPY};
     ck_assert_int_eq(ioreq_slot_take(&pages, 0, false, &request), 1);
     ck_assert_int_eq(request.type, REQUEST_COPY);
     ck_assert(request.read && request.df && request.data_is_ptr);
@@ -69,9 +82,13 @@ START_TEST(types_are_known_or_other)
     static const struct {
         uint8_t xen;
         enum request_type ours;
-    } types[] = {{IOREQ_TYPE_PIO, REQUEST_PIO}, {IOREQ_TYPE_COPY, REQUEST_COPY},
-                 {IOREQ_TYPE_PCI_CONFIG, REQUEST_PCI_CONFIG}, {IOREQ_TYPE_TIMEOFFSET, REQUEST_TIMEOFFSET},
-                 {IOREQ_TYPE_INVALIDATE, REQUEST_INVALIDATE}, {3, REQUEST_OTHER}, {9, REQUEST_OTHER},
+    } types[] = {{IOREQ_TYPE_PIO, REQUEST_PIO},
+                 {IOREQ_TYPE_COPY, REQUEST_COPY},
+                 {IOREQ_TYPE_PCI_CONFIG, REQUEST_PCI_CONFIG},
+                 {IOREQ_TYPE_TIMEOFFSET, REQUEST_TIMEOFFSET},
+                 {IOREQ_TYPE_INVALIDATE, REQUEST_INVALIDATE},
+                 {3, REQUEST_OTHER},
+                 {9, REQUEST_OTHER},
                  {255, REQUEST_OTHER}};
     struct request request;
 
@@ -134,7 +151,8 @@ START_TEST(vcpu_past_the_page_is_refused)
 }
 END_TEST
 
-/* Xen on another CPU: fills the slot, READY; waits for RESP_READY, stores NONE before it reads the data, as Xen does. */
+/* Xen on another CPU: fills the slot, READY; waits for RESP_READY, stores NONE before it reads the data, as
+ * Xen does. */
 enum { ROUNDS = 20000 };
 
 static void *xen_side(void *arg)
@@ -183,8 +201,8 @@ END_TEST
 
 static bool ring_put(const struct ioreq *p, bool atomic)
 {
-    struct buf_ioreq entry = {.type = p->type, .dir = p->dir, .addr = (uint32_t)p->addr & 0xfffff,
-                              .data = (uint32_t)p->data};
+    struct buf_ioreq entry = {
+        .type = p->type, .dir = p->dir, .addr = (uint32_t)p->addr & 0xfffff, .data = (uint32_t)p->data};
     unsigned size = p->size == 8 ? 3 : p->size == 4 ? 2 : p->size == 2 ? 1 : 0;
     uint32_t need = p->size == 8 ? 2 : 1;
 
@@ -205,20 +223,25 @@ static bool ring_put(const struct ioreq *p, bool atomic)
     return true;
 }
 
-/* Both kinds, from pointers at 0 and just below the wrap of 32 bits, several times round, with quadwords between. */
-static void round_and_round(bool atomic, uint32_t start)
+/* Several times round, with quadwords between. */
+static void round_and_round(bool atomic)
 {
     struct request request;
     uint64_t put = 0, got = 0;
 
-    ring.read_pointer = ring.write_pointer = start;
     while (got < 5000) {
-        struct ioreq p = {.addr = 0xa0000 + put % 0x20000, .data = put * 0x0123456789abcdef, .dir = IOREQ_WRITE,
-                          .type = IOREQ_TYPE_COPY, .size = 1u << put % 4};
+        struct ioreq p = {.addr = 0xa0000 + put % 0x20000,
+                          .data = put * 0x0123456789abcdef,
+                          .dir = IOREQ_WRITE,
+                          .type = IOREQ_TYPE_COPY,
+                          .size = 1u << put % 4};
         while (ring_put(&p, atomic)) {
             put++;
-            p = (struct ioreq){.addr = 0xa0000 + put % 0x20000, .data = put * 0x0123456789abcdef, .dir = IOREQ_WRITE,
-                               .type = IOREQ_TYPE_COPY, .size = 1u << put % 4};
+            p = (struct ioreq){.addr = 0xa0000 + put % 0x20000,
+                               .data = put * 0x0123456789abcdef,
+                               .dir = IOREQ_WRITE,
+                               .type = IOREQ_TYPE_COPY,
+                               .size = 1u << put % 4};
         }
         for (unsigned i = 0; i < 300 && ioreq_ring_take(&pages, &request); i++, got++) {
             uint64_t data = got * 0x0123456789abcdef;
@@ -235,13 +258,13 @@ static void round_and_round(bool atomic, uint32_t start)
 
 START_TEST(ring_legacy)
 {
-    round_and_round(false, 0);
+    round_and_round(false);
 }
 END_TEST
 
 START_TEST(ring_atomic_is_moved_back_by_xen)
 {
-    round_and_round(true, 0);
+    round_and_round(true);
     ck_assert_uint_lt(ring.read_pointer, 2 * IOREQ_BUFFER_SLOT_NUM);
 }
 END_TEST
@@ -258,7 +281,8 @@ END_TEST
 
 START_TEST(ring_timeoffset)
 {
-    struct ioreq p = {.addr = 0, .data = (uint64_t)-3600, .dir = IOREQ_WRITE, .type = IOREQ_TYPE_TIMEOFFSET, .size = 8};
+    struct ioreq p = {
+        .addr = 0, .data = (uint64_t)-3600, .dir = IOREQ_WRITE, .type = IOREQ_TYPE_TIMEOFFSET, .size = 8};
     struct request request;
 
     ck_assert(ring_put(&p, true));

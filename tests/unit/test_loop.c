@@ -241,7 +241,8 @@ END_TEST
 START_TEST(timers_fire_in_order_of_time)
 {
     uint64_t now = loop->ops->now_ns(loop);
-    struct actor a = {.letter = 'a'}, b = {.letter = 'b'}, c = {.letter = 'c', .stop = true}, never = {.letter = 'n'};
+    struct actor a = {.letter = 'a'}, b = {.letter = 'b'}, c = {.letter = 'c', .stop = true},
+                 never = {.letter = 'n'};
 
     make_timer(&c, now + 30 * MS);
     make_timer(&a, now + 10 * MS);

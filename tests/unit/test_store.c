@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* src/xen/store.c with its helper process, against a xenstored that lies, hangs and dies. The helper is this program, too. */
+/* src/xen/store.c with its helper process, against a xenstored that lies, hangs and dies. The helper is this
+ * program, too. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -32,8 +33,8 @@ static bool (*enough)(void);
 
 static void hang(void *self)
 {
-    ck_abort_msg("not heard in time; snapshots %u (last of %u domains), losses %u (last \"%s\")", snapshots, heard_count,
-                 losses, last_loss);
+    ck_abort_msg("not heard in time; snapshots %u (last of %u domains), losses %u (last \"%s\")", snapshots,
+                 heard_count, losses, last_loss);
 }
 
 static void domains(void *self, const struct store_domain *of, unsigned count)
@@ -89,7 +90,8 @@ static void setup(void)
 static void teardown(void)
 {
     store->ops->destroy(store);
-    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG) == 0 || errno == ECHILD, 1); /* nothing but the fake is left */
+    /* Nothing but the fake is left. */
+    ck_assert_int_eq(waitpid(-1, NULL, WNOHANG) == 0 || errno == ECHILD, 1);
     if (fake) {
         fake_stop(fake);
         fake = 0;
@@ -211,12 +213,12 @@ START_TEST(hostile_contents_are_absent)
     for (unsigned i = 0; i < 9; i++) {
         fake_set(&state->domains[2 + i], 100 + i, "x", "hvm", UUID);
     }
-    fake_node_set(&state->domains[2].name, longest, 128);         /* one too long: not cut to another's name */
-    fake_node_set(&state->domains[3].name, longest, 127);         /* fits */
-    fake_node_set(&state->domains[4].name, "web\0hidden", 10);    /* would compare as web */
+    fake_node_set(&state->domains[2].name, longest, 128);      /* one too long: not cut to another's name */
+    fake_node_set(&state->domains[3].name, longest, 127);      /* fits */
+    fake_node_set(&state->domains[4].name, "web\0hidden", 10); /* would compare as web */
     fake_node_set(&state->domains[5].name, "\x1b[2Jweb", 7);
     fake_node_set(&state->domains[6].vm, "/vm/../../etc", 13);
-    fake_node_set(&state->domains[7].vm, "vm/" UUID, 3 + 36);     /* as dom0less writes it */
+    fake_node_set(&state->domains[7].vm, "vm/" UUID, 3 + 36); /* as dom0less writes it */
     fake_node_set(&state->domains[8].type, longest, 400);
     state->domains[9].name.length = 0;
     fake_node_set(&state->domains[10].vm, "no slash", 8);
