@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What the benchmarks share: daemons under the mock hypervisor, clocks of other processes, medians, one line a figure. */
+#ifndef BENCH_H
+#define BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "guest.h"
+
+struct bench {
+    const char *ioreqd, *peer; /* paths */
+    const char *work;          /* a folder on a real file system */
+    struct mock *mock;
+};
+
+/* One line: NAME VALUE UNIT goal GOAL ok|short. at_most: the goal is an upper bound. */
+void bench_goal(const char *name, double value, const char *unit, double goal, bool at_most);
+void bench_info(const char *name, double value, const char *unit);
+/* Ends the program with one line. */
+void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+uint64_t bench_now(void);             /* monotonic, ns */
+uint64_t bench_cpu_time(pid_t pid);   /* of all its threads, ns */
+void bench_pin(pid_t pid, int cpu);   /* 0: this process; cpu -1: any */
+double bench_median(double *values, unsigned count);
+/* A value in kB of /proc/PID/status ("RssAnon:"). */
+uint64_t bench_status_kb(pid_t pid, const char *key);
+/* A counter of the system calls that the process enters from now on; -1: the kernel does not let us count. */
+int bench_count_syscalls(pid_t pid);
+uint64_t bench_counted(int counter);
+
+/* Spawns the program and waits for `ready` in its log. The list of arguments ends with NULL; argv[0] first. */
+struct mock_daemon *bench_spawn(struct bench *bench, const char *const *arguments, const char *ready);
+void bench_end(struct mock_daemon *daemon);
+
+void bench_access(struct bench *bench);
+void bench_guests(struct bench *bench);
+void bench_disk(struct bench *bench);
+
+#endif
