@@ -378,6 +378,11 @@ static size_t log_size(void)
     return stat(path, &st) == 0 ? (size_t)st.st_size : 0;
 }
 
+static bool has_five(void *self)
+{
+    return log_size() >= 5;
+}
+
 START_TEST(debugcon_writes)
 {
     char text[160], got[32] = { 0 };
@@ -388,7 +393,7 @@ START_TEST(debugcon_writes)
     ck_assert_uint_eq(fake_in(fake, 0x402, 4), 0xe9e9e9e9);
     fake_out(fake, 0x402, 1, 'A');
     fake_out(fake, 0x402, 4, 0x45444342);
-    fake_run_ms(fake, 20);
+    fake_run(fake, has_five, NULL);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     ck_assert_int_eq(read(fd, got, sizeof(got)), 5);
     ck_assert_str_eq(got, "ABCDE");
