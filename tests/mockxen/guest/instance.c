@@ -42,31 +42,32 @@ int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t 
     return n < 0 ? (int)n : (int)rep->v[0];
 }
 
-/** Our end of an emulator's event stream; -1 if it went. */
+/** Our end of an emulator's event stream; -1 if it went. A number once given stays open: a thread may be about to
+ * use it while another puts the stream of the next handle behind it. */
 static int file_of(struct mock *m, uint32_t handle)
 {
     uint32_t gen = atomic_load(&m->g->handles[handle].gen);
     struct mx_req req = { .op = MX_HANDLE_FD, .a = { handle } };
     struct mx_rep rep;
-    int fds[2], fd;
+    int fds[2];
 
-    if (!gen) {
-        return -1;
+    if (gen && atomic_load(&m->files[handle].gen) == gen) {
+        return m->files[handle].fd;
     }
     pthread_mutex_lock(&m->lock);
-    if (m->files[handle].gen != gen) {
-        if (m->files[handle].gen) {
-            close(m->files[handle].fd);
-        }
-        m->files[handle].gen = 0;
-        if (mx_call(m->fd, &req, NULL, 0, &rep, NULL, 0, fds) >= 0) {
-            m->files[handle].gen = (uint32_t)rep.v[0];
+    if (gen && atomic_load(&m->files[handle].gen) != gen &&
+        mx_call(m->fd, &req, NULL, 0, &rep, NULL, 0, fds) >= 0) {
+        if (m->files[handle].open) {
+            (void)dup3(fds[0], m->files[handle].fd, O_CLOEXEC);
+            close(fds[0]);
+        } else {
             m->files[handle].fd = fds[0];
+            m->files[handle].open = true;
         }
+        atomic_store(&m->files[handle].gen, (uint32_t)rep.v[0]);
     }
-    fd = m->files[handle].gen ? m->files[handle].fd : -1;
     pthread_mutex_unlock(&m->lock);
-    return fd;
+    return gen && atomic_load(&m->files[handle].gen) == gen ? m->files[handle].fd : -1;
 }
 
 void guest_notify(struct mock_guest *g, uint32_t port)
@@ -235,7 +236,7 @@ void mock_stop(struct mock *m)
         (void)waitpid(m->pid, NULL, 0);
     }
     for (unsigned i = 0; i < MX_MAX_HANDLES; i++) {
-        if (m->files[i].gen) {
+        if (m->files[i].open) {
             close(m->files[i].fd);
         }
     }

@@ -19,7 +19,11 @@ struct mock {
     char dir[96], socket[112], xs[112], panic[MX_PANIC_LEN];
     bool own_dir, xenstore;
     char **env;
-    struct { uint32_t gen; int fd; } files[MX_MAX_HANDLES]; /* our ends of emulators' event streams */
+    struct {
+        _Atomic uint32_t gen;
+        int fd;
+        bool open;
+    } files[MX_MAX_HANDLES];        /* our ends of emulators' event streams */
 };
 
 /** One side of an instruction, gone through piece by piece. */
