@@ -162,9 +162,10 @@ int server_create(struct guest *guest, struct server **result, struct iod_error 
     }
     result_code = hv->ops->pages_map(hv, guest->domid, server->id, server->buf, &server->pages);
     if (result_code) {
-        hv->ops->server_destroy(hv, guest->domid, server->id); /* never enabled: nothing can be pending */
+        uint16_t id = server->id;
+        hv->ops->server_destroy(hv, guest->domid, id); /* never enabled: nothing can be pending */
         server_free(server);
-        return iod_fail(error, -result_code, "can't map the pages of ioreq server %u of domid %u: %s%s", server->id, guest->domid,
+        return iod_fail(error, -result_code, "can't map the pages of ioreq server %u of domid %u: %s%s", id, guest->domid,
                         strerror(-result_code),
                         result_code == -EOPNOTSUPP ? ": ioreqd needs XENMEM_acquire_resource (Xen 4.11 or newer)" : "");
     }

@@ -283,7 +283,7 @@ enum exit_code application_run(const struct command_line *line, struct logger *l
         signal(SIGPIPE, SIG_IGN); /* a peer that closed its end is an error of that write, no more */
         code = serve(&app);
         if (!app.stopped) {
-            return code; /* guests are left: nothing of theirs may be taken apart; the kernel cleans up */
+            _exit((int)code); /* guests are left: nothing of theirs may be taken apart; the kernel cleans up */
         }
     }
     finish(&app);
