@@ -11,6 +11,17 @@
 
 static struct rig rig;
 
+/* One assertion for all the bytes, for Check writes a file at each: is this the image as it was at `offset`? */
+static void expect_pattern(const uint8_t *bytes, uint64_t offset, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        if (bytes[i] != fixture_pattern(offset + i)) {
+            ck_abort_msg("%s: byte %llu is 0x%x; expected 0x%x", rig_place_name(rig.place),
+                         (unsigned long long)offset + i, bytes[i], fixture_pattern(offset + i));
+        }
+    }
+}
+
 /* ---- negotiation ---- */
 
 START_TEST(features_are_negotiated)
@@ -176,12 +187,7 @@ START_TEST(reads_the_whole_image)
     rig_start(&rig, (enum rig_place)_i, "");
     uint8_t *bytes = malloc(RIG_IMAGE_SIZE);
     ck_assert_int_eq(virtio_blk_read(&rig.blk, 0, bytes, RIG_IMAGE_SIZE), VIRTIO_BLK_S_OK);
-    for (unsigned i = 0; i < RIG_IMAGE_SIZE; i++) {
-        if (bytes[i] != fixture_pattern(i)) {
-            ck_abort_msg("%s: byte %u is 0x%x; expected 0x%x", rig_place_name(rig.place), i, bytes[i],
-                         fixture_pattern(i));
-        }
-    }
+    expect_pattern(bytes, 0, RIG_IMAGE_SIZE);
     free(bytes);
     rig_stop(&rig);
 }
@@ -202,10 +208,8 @@ START_TEST(what_is_written_reaches_the_image)
     uint8_t around[1024];
     rig_read_image(&rig, 76 * 512, around, 512);
     rig_read_image(&rig, 77 * 512 + sizeof(bytes), around + 512, 512);
-    for (unsigned i = 0; i < 512; i++) {
-        ck_assert_uint_eq(around[i], fixture_pattern(76 * 512 + i));
-        ck_assert_uint_eq(around[512 + i], fixture_pattern(77 * 512 + sizeof(bytes) + i));
-    }
+    expect_pattern(around, 76 * 512, 512);
+    expect_pattern(around + 512, 77 * 512 + sizeof(bytes), 512);
     rig_stop(&rig);
 }
 END_TEST
@@ -217,18 +221,14 @@ START_TEST(zeroes_and_discards)
     ck_assert_int_eq(virtio_blk_write_zeroes(&rig.blk, 104, 8, false), VIRTIO_BLK_S_OK);
     ck_assert_int_eq(virtio_blk_read(&rig.blk, 100, bytes, sizeof(bytes)), VIRTIO_BLK_S_OK);
     ck_assert_mem_eq(bytes + 4 * 512, zeroes, sizeof(zeroes));
-    for (unsigned i = 0; i < 4 * 512; i++) {
-        ck_assert_uint_eq(bytes[i], fixture_pattern(100 * 512 + i));
-        ck_assert_uint_eq(bytes[12 * 512 + i], fixture_pattern(112 * 512 + i));
-    }
+    expect_pattern(bytes, 100 * 512, 4 * 512);
+    expect_pattern(bytes + 12 * 512, 112 * 512, 4 * 512);
     ck_assert_int_eq(virtio_blk_write_zeroes(&rig.blk, 200, 8, true), VIRTIO_BLK_S_OK);
     ck_assert_int_eq(virtio_blk_read(&rig.blk, 200, bytes, sizeof(zeroes)), VIRTIO_BLK_S_OK);
     ck_assert_mem_eq(bytes, zeroes, sizeof(zeroes));
     ck_assert_int_eq(virtio_blk_discard(&rig.blk, 304, 64), VIRTIO_BLK_S_OK);
     ck_assert_int_eq(virtio_blk_read(&rig.blk, 296, bytes, 8 * 512), VIRTIO_BLK_S_OK);
-    for (unsigned i = 0; i < 8 * 512; i++) {
-        ck_assert_uint_eq(bytes[i], fixture_pattern(296 * 512 + i));
-    }
+    expect_pattern(bytes, 296 * 512, 8 * 512);
     rig_stop(&rig);
 }
 END_TEST
@@ -294,9 +294,7 @@ START_TEST(readonly_disk)
     ck_assert_int_ne(range(VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0, 16), VIRTIO_BLK_S_OK);
     ck_assert_int_ne(range(VIRTIO_BLK_T_DISCARD, 0, 8, 0, 16), VIRTIO_BLK_S_OK);
     ck_assert_int_eq(virtio_blk_read(&rig.blk, 0, bytes, sizeof(bytes)), VIRTIO_BLK_S_OK);
-    for (unsigned i = 0; i < sizeof(bytes); i++) {
-        ck_assert_uint_eq(bytes[i], fixture_pattern(i));
-    }
+    expect_pattern(bytes, 0, sizeof(bytes));
     rig_stop(&rig);
 }
 END_TEST

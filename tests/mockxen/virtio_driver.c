@@ -230,7 +230,8 @@ int virtio_queue_wait(struct virtio_queue *queue, int timeout_ms)
         if (left < 0) {
             return -ETIMEDOUT;
         }
-        if (spun && (virtio_status(queue->driver) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+        if (spun && queue->vcpu == queue->driver->vcpu &&
+            (virtio_status(queue->driver) & VIRTIO_CONFIG_S_NEEDS_RESET)) {
             return -EIO;
         }
         spun = true;

@@ -7,7 +7,8 @@
  * Order: virtio_mmio_open() or virtio_pci_open(), virtio_negotiate(), virtio_queue_set_up() for each queue,
  * virtio_start(), ... , virtio_close(). After virtio_reset() begin with virtio_negotiate() again.
  *
- * Threads: one at a time per vCPU; a queue notifies with its own `vcpu`. Functions return 0 or a negative errno.
+ * Threads: one at a time per vCPU; a queue notifies with its own `vcpu`. Functions return 0 or a negative
+ * errno.
  */
 #ifndef MOCKXEN_VIRTIO_DRIVER_H
 #define MOCKXEN_VIRTIO_DRIVER_H
@@ -64,7 +65,7 @@ struct virtio_queue {
     uint16_t next_used;     /* the first used element not yet taken */
     uint64_t notify_gpa;    /* virtio-pci */
     uint16_t vector;        /* MSI-X */
-    uint64_t interrupts;    /* deliveries of its interrupt that were looked at */
+    uint64_t interrupts; /* deliveries looked at; from 0: an old one still wants its EOI */
     unsigned notifications; /* sent to the device so far */
 };
 
@@ -144,8 +145,8 @@ int virtio_pci_open(struct virtio_driver *driver, struct mock_guest *guest, unsi
                     uint32_t device_id, enum virtio_interrupt interrupt, uint64_t window,
                     struct virtio_arena arena);
 /**
- * The first modern virtio function of this virtio device id on bus 0, after `after` (-1: from the beginning); or
- * -ENODEV.
+ * The first modern virtio function of this virtio device id on bus 0, after `after` (-1: from the beginning);
+ * or -ENODEV.
  */
 int virtio_pci_find(struct mock_guest *guest, unsigned vcpu, uint16_t device, int after);
 /** Frees what the driver holds on the host. Does not touch the device. */
@@ -189,7 +190,8 @@ void virtio_queue_notify(struct virtio_queue *queue);
 void *virtio_queue_take(struct virtio_queue *queue, uint32_t *written);
 /**
  * Waits until there is a used chain. -ETIMEDOUT; -EIO: the device needs a reset; -ENOMSG: a chain was used
- * but its interrupt never came; -EBADMSG: the used ring holds what no device may put there.
+ * but its interrupt never came; -EBADMSG: the used ring holds what no device may put there. A queue whose
+ * vcpu is not the driver's does not look at the status (another thread may be using it): no -EIO.
  */
 int virtio_queue_wait(struct virtio_queue *queue, int timeout_ms);
 /** Waits for the interrupt alone. 0 or -ETIMEDOUT. */

@@ -66,9 +66,6 @@ struct virtio_queue *virtio_ring_make(struct virtio_driver *driver, unsigned ind
     if (driver->interrupt == VIRTIO_POLL) {
         queue->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
     }
-    if (driver->interrupt == VIRTIO_GSI) {
-        queue->interrupts = mock_gsi_count(driver->guest, driver->line);
-    }
     return queue;
 }
 
