@@ -42,8 +42,8 @@ int mock_rpc(struct mock *m, const struct mx_req *req, const void *data, size_t 
     return n < 0 ? (int)n : (int)rep->v[0];
 }
 
-/** Our end of an emulator's event stream; -1 if it went. A number once given stays open: a thread may be about
- * to use it while another puts the stream of the next handle behind it. */
+/** Our end of an emulator's event stream; -1 if it went. A number once given stays open: a thread may be
+ * about to use it while another puts the stream of the next handle behind it. */
 static int file_of(struct mock *m, uint32_t handle)
 {
     uint32_t gen = atomic_load(&m->g->handles[handle].gen);
