@@ -175,7 +175,8 @@ static void *play_vcpu(void *arg)
     return NULL;
 }
 
-/** Serve until every vCPU is through. Odd rounds free the vCPU before they unmask: its next event meets a masked port. */
+/** Serve until every vCPU is through. Odd rounds free the vCPU before they unmask: its next event meets a
+ * masked port. */
 static void serve_load(struct emu *e)
 {
     unsigned served = 0;
@@ -255,7 +256,8 @@ START_TEST(many_guests_on_one_handle)
     }
     idle = e[GUESTS - 1].g;
     ck_assert_int_eq(mock_domain_kill(idle), 0);
-    FAILS(xendevicemodel_create_ioreq_server(e[0].dm, e[GUESTS - 1].dom, 0, &id), EINVAL); /* a zombie: page mapped */
+    FAILS(xendevicemodel_create_ioreq_server(e[0].dm, e[GUESTS - 1].dom, 0, &id),
+          EINVAL); /* a zombie: page mapped */
     for (unsigned i = 1; i < GUESTS; i++) {
         xenforeignmemory_unmap_resource(e[i].fm, e[i].res);
         mock_guest_free(e[i].g);
@@ -291,7 +293,9 @@ END_TEST
 
 START_TEST(odd_requests)
 {
-    struct ioreq odd = { .type = 99, .size = 3, .count = 0xffffffff, .addr = UINT64_MAX, .dir = 1, .data_is_ptr = 1 };
+    struct ioreq odd = {
+        .type = 99, .size = 3, .count = 0xffffffff, .addr = UINT64_MAX, .dir = 1, .data_is_ptr = 1
+    };
     struct ioreq r;
     struct emu e;
 
