@@ -223,6 +223,8 @@ void rule_mem_type(struct context *, const char *rule);
 void rule_own(struct context *, const char *rule);
 void rule_event_fd(struct context *, const char *rule);
 void rule_exec(struct context *, const char *rule);
+void rule_misused_slot(struct context *, const char *rule);
+void rule_destroyed_pending(struct context *, const char *rule);
 void rule_priority(struct context *, const char *rule);
 void rule_partial(struct context *, const char *rule);
 void rule_rep(struct context *, const char *rule);

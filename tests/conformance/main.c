@@ -49,6 +49,8 @@ static const struct rule rules[] = {
     { "R33", ON_X86, rule_own, "what Xen keeps for itself" },
     { "R34", ON_ALL, rule_event_fd, "several ports in one read or write" },
     { "R35", ON_ALL, rule_exec, "a bound port handed over by exec" },
+    { "R36", ON_ALL, rule_misused_slot, "a slot that the emulator left in disorder" },
+    { "R37", ON_X86, rule_destroyed_pending, "a server destroyed under a request" },
     { "R30", ON_ALL, rule_bad_state, "an answer with a state that does not exist" },
     { "R28", ON_ALL, rule_gone, "a domain that is gone" },
 };

@@ -162,6 +162,75 @@ void rule_bad_state(struct context *ctx, const char *rule)
     server_close(ctx, &server);
 }
 
+static void say_misused(struct context *ctx, struct server *server, const char *name)
+{
+    struct command command = mem_read(4, ctx->mmio);
+    struct run one;
+
+    ctx->guest->start(ctx, 0, &command);
+    one.finished = command_wait(ctx, 0, WAIT_MS, &one.result, &one.aborted);
+    say(name, "%s, slot state %u", !one.finished ? "stuck" : one.aborted ? "fault" : "no fault",
+        slot_state(server, 0));
+}
+
+/* A slot that is not as Xen left it: the access faults, the slot stays untouched. */
+void rule_misused_slot(struct context *ctx, const char *rule)
+{
+    struct server server = NO_SERVER;
+    struct command command = mem_read(4, ctx->mmio);
+    struct run one;
+    uint32_t eport;
+
+    if (server_open(ctx, &server, true, ctx->mmio, ctx->mmio + 15)) {
+        say(rule, "%s", outcome(-1));
+        server_close(ctx, &server);
+        return;
+    }
+    slot_answer(ctx, &server, 0, 0, STATE_IORESP_READY, false);
+    say_misused(ctx, &server, "R36.state-left-3");
+    slot_answer(ctx, &server, 0, 0, STATE_IOREQ_NONE, false);
+    eport = server.page->vcpu_ioreq[0].vp_eport;
+    server.page->vcpu_ioreq[0].vp_eport = eport + 1;
+    say_misused(ctx, &server, "R36.vp-eport-changed");
+    server.page->vcpu_ioreq[0].vp_eport = eport;
+    run(ctx, &server, 1, &command, 0x1234, &one);
+    say_run(ctx, "R36.put-right", &one, "done");
+    server_close(ctx, &server);
+}
+
+/* Not on Arm, where Xen would use freed memory: nobody wakes the vCPU but another port of its own. */
+void rule_destroyed_pending(struct context *ctx, const char *rule)
+{
+    struct server servers[2] = { NO_SERVER, NO_SERVER };
+    struct command command = plain_read(ctx, 4);
+    struct ioreq request;
+    uint64_t result = 0;
+
+    if (plain_server(ctx, &servers[0]) || plain_server(ctx, &servers[1])) {
+        say(rule, "%s", outcome(-1));
+    } else {
+        ctx->guest->start(ctx, 0, &command);
+        say("R37.request", "%s", slot_wait(ctx, &servers[1], 0, &request) ? "READY" : "none");
+        say("R37.destroy", "%s",
+            outcome(xendevicemodel_destroy_ioreq_server(ctx->dm, (domid_t)ctx->domid,
+                                                        (ioservid_t)servers[1].id)));
+        say("R37.destroyed", "%s",
+            command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU waits");
+        say("R37.notify-of-dead-port", "%s",
+            outcome(xenevtchn_notify(ctx->evtchn, (evtchn_port_t)servers[1].port[0])));
+        say("R37.after-it", "%s",
+            command_wait(ctx, 0, ctx->quiet_ms, &result, NULL) ? "vCPU runs" : "vCPU waits");
+        xenevtchn_notify(ctx->evtchn, (evtchn_port_t)servers[0].port[0]);
+        say("R37.notify-of-another", "%s",
+            command_wait(ctx, 0, WAIT_MS, &result, NULL) ? "vCPU runs" : "vCPU waits");
+        say("R37.result", "%" PRIx64, result);
+        server_forget(ctx, &servers[1]);
+        servers[1].id = -1;
+    }
+    server_close(ctx, &servers[1]);
+    server_close(ctx, &servers[0]);
+}
+
 static void say_winner(struct context *ctx, const char *name, struct server *servers, unsigned int count)
 {
     struct command command = plain_read(ctx, 4);

@@ -54,7 +54,7 @@ struct mailbox {
     uint32_t size;     /* bytes of one element */
     uint32_t count;    /* elements */
     uint32_t down;     /* direction flag */
-    uint32_t aborts;   /* guest: data aborts taken so far (Arm) */
+    uint32_t aborts;   /* guest: data aborts (Arm), #GP of dword loads on vCPU 0 (x86) so far */
     uint64_t result;
     uint32_t fault;    /* guest: 1 + vector of an exception that it does not survive */
     uint32_t fault_at; /* guest: low half of the instruction's address */

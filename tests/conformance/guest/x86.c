@@ -16,6 +16,7 @@
 #define SPURIOUS_VECTOR 0xff
 #define XEN_CPUID_FIRST 0x40000000u
 #define EXCEPTIONS 32
+#define GP_VECTOR 13
 
 struct gate {
     uint16_t low, selector, type, high;
@@ -23,7 +24,10 @@ struct gate {
 
 extern struct gate idt[256];
 extern char irq_table[], hypercall_page[], vcpu_entry[];
-void x86_interrupt(uint32_t vector, uint32_t address, uint32_t error);
+uint32_t x86_interrupt(uint32_t vector, uint32_t address, uint32_t error);
+
+/* Where to go on after #GP, while an access that may get one runs; else 0. */
+static volatile uint32_t recover;
 
 static void mmio_write32(uint32_t address, uint32_t value)
 {
@@ -55,12 +59,17 @@ void arch_relax(void)
     arch_hypercall(__HYPERVISOR_sched_op, SCHEDOP_yield, 0, 0);
 }
 
-void x86_interrupt(uint32_t vector, uint32_t address, uint32_t error)
+/* Returns the address to go on at, or 0 for where it was. */
+uint32_t x86_interrupt(uint32_t vector, uint32_t address, uint32_t error)
 {
     (void)error;
     if (vector >= EXCEPTIONS) {
         guest_count_irq(vector);
-        return;
+        return 0;
+    }
+    if (vector == GP_VECTOR && recover) {
+        guest_mailbox(0)->aborts++;
+        return recover;
     }
     for (unsigned int i = 0; i < MAILBOX_VCPUS; i++) {
         guest_mailbox(i)->fault_at = address;
@@ -208,7 +217,8 @@ static uint64_t load(uint32_t address, unsigned int size)
         __asm__ volatile("movw (%1), %w0" : "+r"(value) : "r"(address) : "memory");
         return value;
     case 4:
-        __asm__ volatile("movl (%1), %0" : "=r"(value) : "r"(address) : "memory");
+        __asm__ volatile("movl $1f, %2; movl (%1), %0; 1: movl $0, %2"
+                         : "+&r"(value) : "r"(address), "m"(recover) : "memory");
         return value;
     default:
         __asm__ volatile("movq (%1), %%mm0; movq %%mm0, %0; emms" : "=m"(wide) : "r"(address) : "memory");

@@ -72,7 +72,10 @@ irq_common:
         pushl 40(%esp)                  /* vector */
         call x86_interrupt
         addl $12, %esp
-        popa
+        testl %eax, %eax
+        jz 1f
+        movl %eax, 40(%esp)             /* go on there, not at the instruction that faulted */
+1:      popa
         addl $8, %esp
         iret
 
