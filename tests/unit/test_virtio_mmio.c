@@ -395,6 +395,25 @@ START_TEST(legacy_page_size_outlives_reset)
 }
 END_TEST
 
+/* As Linux does: the page size is told at probe, before the reset that every driver begins with. */
+START_TEST(legacy_page_size_survives_a_reset)
+{
+    put(VIRTIO_MMIO_GUEST_PAGE_SIZE, 4096);
+    put(VIRTIO_MMIO_STATUS, 0);
+    put(VIRTIO_MMIO_STATUS, 3);
+    put(VIRTIO_MMIO_QUEUE_SEL, 0);
+    put(VIRTIO_MMIO_QUEUE_NUM, FAKE_SIZE);
+    put(VIRTIO_MMIO_QUEUE_ALIGN, 4096);
+    put(VIRTIO_MMIO_QUEUE_PFN, PFN);
+    ck_assert_uint_eq(get(VIRTIO_MMIO_QUEUE_PFN), PFN);
+    fake_system_reset(device);
+    put(VIRTIO_MMIO_QUEUE_NUM, FAKE_SIZE);
+    put(VIRTIO_MMIO_QUEUE_ALIGN, 4096);
+    put(VIRTIO_MMIO_QUEUE_PFN, PFN);
+    ck_assert_uint_eq(get(VIRTIO_MMIO_QUEUE_PFN), 0);
+}
+END_TEST
+
 START_TEST(legacy_io_before_driver_ok)
 {
     put(VIRTIO_MMIO_STATUS, 3);
@@ -454,6 +473,7 @@ int main(void)
     tcase_add_checked_fixture(old, setup_legacy, teardown);
     tcase_add_test(old, legacy);
     tcase_add_test(old, legacy_page_size_outlives_reset);
+    tcase_add_test(old, legacy_page_size_survives_a_reset);
     tcase_add_test(old, legacy_io_before_driver_ok);
     tcase_add_test(old, legacy_hostile_queues);
     suite_add_tcase(suite, modern);
