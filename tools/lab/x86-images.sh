@@ -61,10 +61,10 @@ x86_hvm_loader()
 {
     local sects
     sects=$(od -An -tu1 -j $((0x1f1)) -N 1 "$1")
-    as --64 -o "$LAB_TMP/loader.o" "$here/x86-loader.S" &&
-        ld -Ttext=0x100000 --oformat binary -o "$LAB_TMP/loader.bin" "$LAB_TMP/loader.o" &&
-        { head -c $(((sects + 1) * 512)) "$1"; cat "$LAB_TMP/loader.bin"; } >"$2" ||
-        lab_die "cannot build x86-loader.S"
+    as --64 -o "$LAB_TMP/loader.o" "$here/x86-loader.S" || lab_die "cannot assemble x86-loader.S"
+    ld -Ttext=0x100000 --oformat binary -o "$LAB_TMP/loader.bin" "$LAB_TMP/loader.o" ||
+        lab_die "cannot link x86-loader.S"
+    { head -c $(((sects + 1) * 512)) "$1"; cat "$LAB_TMP/loader.bin"; } >"$2" || lab_die "cannot write $2"
 }
 
 x86_build_guest()
