@@ -79,6 +79,7 @@ struct context {
     bool mock;                /* against the mock instead of Xen */
     const char *broken;       /* mock: the rule that it is to break, or NULL */
     unsigned int quiet_ms;    /* how long nothing must happen before "nothing happens" is said */
+    unsigned int patience_ms; /* how long is waited for what must happen */
     unsigned int vcpus;
     uint64_t ram;             /* gpa of the first RAM byte */
     uint64_t mmio;            /* gpa of two pages that are neither RAM nor Xen's */

@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define PATIENCE_MS 8000
+#define BROKEN_PATIENCE_MS 1500 /* a mock that is broken on purpose may well never answer */
+
 struct rule {
     const char *name;
     unsigned int profiles; /* ON_* bits; elsewhere the rule prints n/a */
@@ -197,7 +200,7 @@ int main(int argc, char **argv)
         { "mock-only", no_argument, NULL, 'o' },   { "list", no_argument, NULL, 'l' },
         { "help", no_argument, NULL, 'h' },        { NULL, 0, NULL, 0 },
     };
-    struct context ctx = { .guest = &guest_on_xen, .quiet_ms = 300 };
+    struct context ctx = { .guest = &guest_on_xen, .quiet_ms = 300, .patience_ms = PATIENCE_MS };
     int option, profile = -1;
 
     if (argc == 4 && strncmp(argv[1], "--child-", 8) == 0) {
@@ -214,7 +217,10 @@ int main(int argc, char **argv)
         case 'k': ctx.kill_command = optarg; break;
         case 'r': ctx.only = optarg; break;
         case 'm': ctx.mock = true; break;
-        case 'b': ctx.broken = optarg; break;
+        case 'b':
+            ctx.broken = optarg;
+            ctx.patience_ms = BROKEN_PATIENCE_MS;
+            break;
         case 'o': return mock_only_run();
         case 'l': list_rules(); return 0;
         case 'h': usage(stdout); return 0;

@@ -10,6 +10,8 @@
 
 #include "../mockxen/guest.h"
 
+#define PATIENCE_MS 5000
+
 struct deadly {
     const char *name;
     enum profile profile;
@@ -72,7 +74,7 @@ void mock_only_list(void)
 
 static int run_one(const struct deadly *rule)
 {
-    struct context ctx = { .mock = true };
+    struct context ctx = { .mock = true, .patience_ms = PATIENCE_MS };
     unsigned int panics;
 
     context_set_profile(&ctx, rule->profile);

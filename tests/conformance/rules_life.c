@@ -15,7 +15,6 @@
 #include <xentoolcore.h>
 
 #define WAIT_MS 3000
-#define GONE_MS 10000
 
 /*
  * A second process is this program again, not a fork: handles of the Xen libraries must not be used
@@ -310,7 +309,7 @@ static void say_gone(struct context *ctx)
     ioservid_t id;
     int status = 0;
 
-    for (unsigned int waited = 0; waited < GONE_MS; waited += 20) {
+    for (unsigned int waited = 0; waited < ctx->patience_ms; waited += 20) {
         status = xendevicemodel_nr_vcpus(ctx->dm, (domid_t)ctx->domid, &vcpus);
         if (status < 0 && errno == ESRCH) {
             break;

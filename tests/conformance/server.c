@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <time.h>
 
-#define SLOT_WAIT_MS 5000
 #define POLL_MS 5
 
 static int map_pages(struct context *ctx, struct server *server)
@@ -172,7 +171,7 @@ void slot_answer(struct context *ctx, struct server *server, unsigned int vcpu, 
 
 bool slot_wait(struct context *ctx, struct server *server, unsigned int vcpu, struct ioreq *request)
 {
-    for (unsigned int waited = 0; waited < SLOT_WAIT_MS; waited += POLL_MS) {
+    for (unsigned int waited = 0; waited < ctx->patience_ms; waited += POLL_MS) {
         if (slot_state(server, vcpu) == STATE_IOREQ_READY) {
             memcpy(request, (const void *)&server->page->vcpu_ioreq[vcpu], sizeof(*request));
             return true;

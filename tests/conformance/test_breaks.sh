@@ -40,7 +40,7 @@ check()
 check nine-servers pvh R1
 check overlap-allowed pvh R5
 check bind-twice pvh R7 R20 R35
-check lowest-id-first pvh R13
+check lowest-id-first pvh R13 R37
 check none-reads-zero hvm R13 R14 R16 R17 R18 R19
 check no-page-split pvh R15 R16
 check no-invalidate arm64 R19
