@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The debug console: each byte written to the port is a character; a read says that it is there (0xe9). Firmware looks
- * for it at 0x402. At base=0xe9 Xen itself takes single-byte writes (they end in Xen's own log), so only reads and wider
- * writes get here: ports=4 lets the wider ones in.
+ * The debug console: each byte written to the port is a character; a read says that it is there (0xe9).
+ * Firmware looks for it at 0x402. At base=0xe9 Xen itself takes single-byte writes (they end in Xen's own
+ * log), so only reads and wider writes get here: ports=4 lets the wider ones in.
  *
- * A backend that is full makes the writing vCPU wait, but not for longer than a second; from then on characters are
- * dropped until there is room again.
+ * A backend that is full makes the writing vCPU wait, but not for longer than a second; from then on
+ * characters are dropped until there is room again.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -97,7 +97,10 @@ static const struct iod_region_ops debugcon_ops = {
 };
 
 static const struct iod_chardev_events debugcon_events = {
-    .size = sizeof(struct iod_chardev_events), .receive = receive, .writable = writable, .connected = connected,
+    .size = sizeof(struct iod_chardev_events),
+    .receive = receive,
+    .writable = writable,
+    .connected = connected,
 };
 
 static int debugcon_create(struct iod_device *device, struct iod_error *error)

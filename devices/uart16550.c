@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The UART 16550A, as PC16550D's data sheet has it: registers, FIFOs, four interrupt causes by priority, loopback.
- * Bytes go out as fast as the backend takes them, and come in as fast as the guest reads them (the backend is asked
- * only for what the FIFO has room for, so an overrun happens in loopback alone). Without a peer bytes go nowhere, as
- * on a bare connector. On a PC, modem control's OUT2 connects the interrupt to its line; elsewhere the wire is direct.
+ * The UART 16550A, as PC16550D's data sheet has it: registers, FIFOs, four interrupt causes by priority,
+ * loopback. Bytes go out as fast as the backend takes them, and come in as fast as the guest reads them (the
+ * backend is asked only for what the FIFO has room for, so an overrun happens in loopback alone). Without a
+ * peer bytes go nowhere, as on a bare connector. On a PC, modem control's OUT2 connects the interrupt to its
+ * line; elsewhere the wire is direct.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -76,13 +77,23 @@ static bool valid_fifos(const void *from)
 }
 
 static const struct iod_field uart_fields[] = {
-    IOD_FIELD(struct regs, ier, 1), IOD_FIELD(struct regs, fcr, 1), IOD_FIELD(struct regs, lcr, 1),
-    IOD_FIELD(struct regs, mcr, 1), IOD_FIELD(struct regs, msr, 1), IOD_FIELD(struct regs, scr, 1),
-    IOD_FIELD(struct regs, dll, 1), IOD_FIELD(struct regs, dlm, 1), IOD_FIELD(struct regs, lsr, 1),
-    IOD_FIELD_ARRAY(struct regs, rx, 1), IOD_FIELD_ARRAY(struct regs, rx_errors, 1),
-    IOD_FIELD_ARRAY(struct regs, tx, 1), IOD_FIELD_CHECKED(struct regs, rx_first, 1, valid_fifos),
-    IOD_FIELD_CHECKED(struct regs, rx_count, 1, valid_fifos), IOD_FIELD_CHECKED(struct regs, tx_count, 1, valid_fifos),
-    IOD_FIELD(struct regs, tx_empty_pending, 1), IOD_FIELD(struct regs, timeout_pending, 1),
+    IOD_FIELD(struct regs, ier, 1),
+    IOD_FIELD(struct regs, fcr, 1),
+    IOD_FIELD(struct regs, lcr, 1),
+    IOD_FIELD(struct regs, mcr, 1),
+    IOD_FIELD(struct regs, msr, 1),
+    IOD_FIELD(struct regs, scr, 1),
+    IOD_FIELD(struct regs, dll, 1),
+    IOD_FIELD(struct regs, dlm, 1),
+    IOD_FIELD(struct regs, lsr, 1),
+    IOD_FIELD_ARRAY(struct regs, rx, 1),
+    IOD_FIELD_ARRAY(struct regs, rx_errors, 1),
+    IOD_FIELD_ARRAY(struct regs, tx, 1),
+    IOD_FIELD_CHECKED(struct regs, rx_first, 1, valid_fifos),
+    IOD_FIELD_CHECKED(struct regs, rx_count, 1, valid_fifos),
+    IOD_FIELD_CHECKED(struct regs, tx_count, 1, valid_fifos),
+    IOD_FIELD(struct regs, tx_empty_pending, 1),
+    IOD_FIELD(struct regs, timeout_pending, 1),
     { .name = NULL },
 };
 
@@ -159,7 +170,8 @@ static void update(struct uart *uart)
 static uint64_t character_ns(const struct regs *regs)
 {
     unsigned divisor = regs->dll | regs->dlm << 8;
-    unsigned bits = 1 + 5 + (regs->lcr & LCR_BITS) + ((regs->lcr & LCR_PARITY) != 0) + 1 + ((regs->lcr & LCR_STOP) != 0);
+    unsigned bits =
+        1 + 5 + (regs->lcr & LCR_BITS) + ((regs->lcr & LCR_PARITY) != 0) + 1 + ((regs->lcr & LCR_STOP) != 0);
     return UINT64_C(1000000000) * bits * (divisor != 0 ? divisor : 1) / CLOCK;
 }
 
@@ -484,13 +496,19 @@ static const struct iod_region_ops uart_ops[] = {
     { .size = sizeof(struct iod_region_ops), .widths = 1, .read = uart_read, .write = uart_write },
     { .size = sizeof(struct iod_region_ops), .widths = 1 | 2, .read = uart_read, .write = uart_write },
     { .size = sizeof(struct iod_region_ops), .widths = 1 | 2 | 4, .read = uart_read, .write = uart_write },
-    { .size = sizeof(struct iod_region_ops), .widths = 1 | 2 | 4 | 8, .read = uart_read, .write = uart_write },
+    { .size = sizeof(struct iod_region_ops),
+      .widths = 1 | 2 | 4 | 8,
+      .read = uart_read,
+      .write = uart_write },
 };
 
 /* ---- life ---- */
 
 static const struct iod_chardev_events uart_events = {
-    .size = sizeof(struct iod_chardev_events), .receive = receive, .writable = transmit, .connected = connected,
+    .size = sizeof(struct iod_chardev_events),
+    .receive = receive,
+    .writable = transmit,
+    .connected = connected,
 };
 
 static int uart_create(struct iod_device *device, struct iod_error *error)
@@ -512,7 +530,8 @@ static int uart_create(struct iod_device *device, struct iod_error *error)
     if (region == NULL || uart->timeout == NULL || uart->transmit == NULL) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
-    int result = iod_region_place_base(region, uart->on_pc ? IOD_PIO : IOD_MMIO, uart->on_pc ? 0x3f8 : UINT64_MAX, error);
+    int result = iod_region_place_base(region, uart->on_pc ? IOD_PIO : IOD_MMIO,
+                                       uart->on_pc ? 0x3f8 : UINT64_MAX, error);
     if (result != 0) {
         return result;
     }

@@ -6,7 +6,8 @@ static const struct iod_block_class *const blocks[] = {
 };
 
 static const struct iod_chardev_class *const chardevs[] = {
-    &pty_chardev_class, &socket_chardev_class, &file_chardev_class, &stdio_chardev_class, &null_chardev_class, NULL,
+    &pty_chardev_class,   &socket_chardev_class, &file_chardev_class,
+    &stdio_chardev_class, &null_chardev_class,   NULL,
 };
 
 const struct iod_module iod_module_backends = {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The block layer. A device's disk is a stack: a backend at the bottom, filters over it. A request passes down through
- * submit and up through done: a filter that wants to see the end puts its own `done` and `owner` into the request and
- * keeps the old ones in its own part. Behind the caller's part of a request lies the layer's (struct late), then one
- * part for each layer of the stack.
+ * The block layer. A device's disk is a stack: a backend at the bottom, filters over it. A request passes
+ * down through submit and up through done: a filter that wants to see the end puts its own `done` and `owner`
+ * into the request and keeps the old ones in its own part. Behind the caller's part of a request lies the
+ * layer's (struct late), then one part for each layer of the stack.
  */
 #include "backend/block.h"
 
@@ -101,8 +101,10 @@ static int layer_add(struct block_stack *stack, const char *name, const char *pr
         return -EINVAL;
     }
     if (class->filter != filter) {
-        return iod_fail(error, EINVAL, filter ? "%s: is a backend, not a filter (block=%s?)"
-                                              : "%s: is a filter, not a backend (block.filter=%s?)", name, name);
+        return iod_fail(error, EINVAL,
+                        filter ? "%s: is a backend, not a filter (block=%s?)"
+                               : "%s: is a filter, not a backend (block.filter=%s?)",
+                        name, name);
     }
     struct iod_block *block = calloc(1, sizeof(*block));
     if (block == NULL) {
@@ -228,8 +230,9 @@ static void stack_opened(struct block_stack *stack, struct iod_block *block, int
 /* ---- stopping: from the top down ---- */
 
 /*
- * Finishing goes one layer at a time, for an upper one still submits to the lower. Cancelling tells all at once: an
- * upper layer sends nothing down any more, and waits for what a lower one gives back. True: all is quiet.
+ * Finishing goes one layer at a time, for an upper one still submits to the lower. Cancelling tells all at
+ * once: an upper layer sends nothing down any more, and waits for what a lower one gives back. True: all is
+ * quiet.
  */
 static bool stack_advance(struct block_stack *stack)
 {
@@ -265,7 +268,8 @@ static enum iod_when stack_quiesce(struct device_backend *backend, enum iod_drai
 {
     struct block_stack *stack = list_entry(backend, struct block_stack, backend);
     if (stack->draining) {
-        /* Asked again, more urgently: one answer ends both. A layer that answered later still owes its one answer. */
+        /* Asked again, more urgently: one answer ends both. A layer that answered later still owes its one
+         * answer. */
         if (drain == IOD_CANCEL && stack->drain == IOD_FINISH) {
             stack->drain = IOD_CANCEL;
             stack->inside = true;
@@ -323,10 +327,13 @@ const struct iod_block_limits *iod_block_limits(const struct iod_block *block)
 
 static int check_range(const struct iod_block_limits *limits, const struct iod_block_request *request)
 {
-    if (limits->sector == 0 || request->offset % limits->sector != 0 || request->length % limits->sector != 0) {
+    if (limits->sector == 0 || request->offset % limits->sector != 0 ||
+        request->length % limits->sector != 0) {
         return -EINVAL;
     }
-    return request->length > limits->capacity || request->offset > limits->capacity - request->length ? -EINVAL : 0;
+    return request->length > limits->capacity || request->offset > limits->capacity - request->length
+               ? -EINVAL
+               : 0;
 }
 
 /* 0: may go on; negative: refused. */
@@ -346,7 +353,8 @@ static int check(const struct iod_block *block, const struct iod_block_request *
     switch (request->op) {
     case IOD_BLOCK_READ:
     case IOD_BLOCK_WRITE:
-        if (request->length > 0 && (request->data == NULL || iod_mapping_length(request->data) != request->length)) {
+        if (request->length > 0 &&
+            (request->data == NULL || iod_mapping_length(request->data) != request->length)) {
             return -EINVAL;
         }
         most = limits->max_length;
@@ -408,7 +416,8 @@ void *iod_block_request_own(struct iod_block *block, struct iod_block_request *r
 
 void iod_block_complete(struct iod_block *block, struct iod_block_request *request, int result)
 {
-    /* Counted until done has returned: a stop that begins inside it then waits for us, and nothing is freed under us. */
+    /* Counted until done has returned: a stop that begins inside it then waits for us, and nothing is freed
+     * under us. */
     request->done(request, result);
     block->in_flight--;
     stack_look(block->stack);

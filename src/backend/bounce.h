@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A bounded pool of aligned memory for direct I/O: the kernel can't pin a foreign mapping, so such I/O goes through
- * here. Pages are touched from the bottom up, so that an idle or lightly loaded daemon keeps few of them.
+ * A bounded pool of aligned memory for direct I/O: the kernel can't pin a foreign mapping, so such I/O goes
+ * through here. Pages are touched from the bottom up, so that an idle or lightly loaded daemon keeps few of
+ * them.
  */
 #ifndef BACKEND_BOUNCE_H
 #define BACKEND_BOUNCE_H

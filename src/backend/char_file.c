@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The chardev "file": output to a file. A write to a regular file can block for long (a full page cache, a slow disk),
- * which would stop every guest of the loop; so it goes through the ring: one piece is in the kernel while the next one
- * gathers. When both are full the device waits.
+ * The chardev "file": output to a file. A write to a regular file can block for long (a full page cache, a
+ * slow disk), which would stop every guest of the loop; so it goes through the ring: one piece is in the
+ * kernel while the next one gathers. When both are full the device waits.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +37,10 @@ struct char_file {
 };
 
 static const struct iod_option file_options[] = {
-    { .name = "path", .type = IOD_OPTION_STRING, .required = true, .help = "file to write to; made if missing" },
+    { .name = "path",
+      .type = IOD_OPTION_STRING,
+      .required = true,
+      .help = "file to write to; made if missing" },
     { .name = "append", .type = IOD_OPTION_BOOL, .fallback = "on", .help = "off: begin with an empty file" },
     { .name = NULL },
 };
@@ -66,7 +69,8 @@ static void file_prepare(struct ring_op *op, struct io_uring_sqe *sqe)
 {
     struct char_file *file = list_entry(op, struct char_file, op);
     const uint8_t *piece = file->pieces[file->filling ^ 1];
-    io_uring_prep_write(sqe, file->fd, piece + file->sent, (unsigned)(file->sending - file->sent), (uint64_t)-1);
+    io_uring_prep_write(sqe, file->fd, piece + file->sent, (unsigned)(file->sending - file->sent),
+                        (uint64_t)-1);
 }
 
 static void file_written(struct ring_op *op, int result)
@@ -80,7 +84,8 @@ static void file_written(struct ring_op *op, int result)
         if (!file->complained) {
             file->complained = true;
             iod_log(iod_chardev_device(file->chardev), IOD_LOG_ERROR, "%s: output is lost: %s",
-                    iod_option_string(iod_chardev_options(file->chardev), "path"), strerror(result < 0 ? -result : EIO));
+                    iod_option_string(iod_chardev_options(file->chardev), "path"),
+                    strerror(result < 0 ? -result : EIO));
         }
     }
     if (file->sent < file->sending) {
@@ -102,7 +107,8 @@ static int file_open(struct iod_chardev *chardev, struct iod_error *error)
     struct char_file *file = iod_chardev_self(chardev);
     const struct iod_options *options = iod_chardev_options(chardev);
     const char *path = iod_option_string(options, "path");
-    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | (iod_option_bool(options, "append") ? 0 : O_TRUNC);
+    int flags = O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY |
+                (iod_option_bool(options, "append") ? 0 : O_TRUNC);
     file->chardev = chardev;
     file->op.prepare = file_prepare;
     file->op.done = file_written;
@@ -116,7 +122,8 @@ static int file_open(struct iod_chardev *chardev, struct iod_error *error)
     struct stat st;
     if (fstat(file->fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         /* A reader that does not read could hold a stop up for ever. */
-        return iod_fail(error, EINVAL, "%s: is not a regular file (a socket or pty has its own chardev)", path);
+        return iod_fail(error, EINVAL, "%s: is not a regular file (a socket or pty has its own chardev)",
+                        path);
     }
     file->ring = daemon_service_get(chardev_daemon(chardev), &ring_service, error);
     if (file->ring == NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The chardev "pty": a pseudo-terminal, its name in the log and, with link=, behind a symbolic link. While nobody has
- * the terminal open its master side only says "hung up", over and over; so it is watched only while somebody has, and
- * inotify tells of the next opener.
+ * The chardev "pty": a pseudo-terminal, its name in the log and, with link=, behind a symbolic link. While
+ * nobody has the terminal open its master side only says "hung up", over and over; so it is watched only
+ * while somebody has, and inotify tells of the next opener.
  */
 #include <errno.h>
 #include <fcntl.h>

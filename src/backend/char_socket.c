@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The chardev "socket": a unix socket that listens; one client at a time, the next one waits until it has gone. */
+/* The chardev "socket": a unix socket that listens; one client at a time, the next one waits until it has
+ * gone. */
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -50,14 +51,16 @@ static void client_came(void *self, unsigned events)
     iod_chardev_connected(sock->chardev, 1);
 }
 
-/* A name whose owner died is left behind in the file system: nobody answers there, so it may be taken over. */
+/* A name whose owner died is left behind in the file system: nobody answers there, so it may be taken over.
+ */
 static bool is_stale(const struct sockaddr_un *address)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return false;
     }
-    bool stale = connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 && errno == ECONNREFUSED;
+    bool stale =
+        connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 && errno == ECONNREFUSED;
     close(fd);
     return stale;
 }

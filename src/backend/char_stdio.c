@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The chardev "stdio": the daemon's own standard input and output, for one device. They are opened anew by /proc where
- * that goes: O_NONBLOCK belongs to the open file, which is shared with the shell that started us.
+ * The chardev "stdio": the daemon's own standard input and output, for one device. They are opened anew by
+ * /proc where that goes: O_NONBLOCK belongs to the open file, which is shared with the shell that started us.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +40,9 @@ static void *claim_create(struct daemon *daemon, struct iod_error *error)
     return claim;
 }
 
-static const struct service_class claim_service = { .name = "stdio", .create = claim_create, .destroy = free };
+static const struct service_class claim_service = { .name = "stdio",
+                                                    .create = claim_create,
+                                                    .destroy = free };
 
 static void stdio_ended(void *self)
 {
@@ -65,8 +67,8 @@ static int reopen(int fd, int flags, bool *is_socket)
     return open(name, flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (S_ISREG(st.st_mode) ? O_APPEND : 0));
 }
 
-/* A regular file or /dev/null is always ready and can't be watched. (For a log that must not hold the loop up while a
- * slow disk takes it there is the chardev "file".) */
+/* A regular file or /dev/null is always ready and can't be watched. (For a log that must not hold the loop up
+ * while a slow disk takes it there is the chardev "file".) */
 static bool can_wait(int fd)
 {
     struct stat st;

@@ -44,7 +44,8 @@ static bool take_input(struct stream *stream)
         return true;
     }
     room = room < CHUNK ? room : CHUNK;
-    ssize_t got = stream->socket ? recv(stream->in, bytes, room, MSG_DONTWAIT) : read(stream->in, bytes, room);
+    ssize_t got =
+        stream->socket ? recv(stream->in, bytes, room, MSG_DONTWAIT) : read(stream->in, bytes, room);
     if (got > 0) {
         iod_chardev_receive(stream->chardev, bytes, (size_t)got);
         return true;
@@ -86,7 +87,8 @@ int stream_open(struct stream *stream, struct iod_chardev *chardev, int in, int 
         stream->in_watch = loop->ops->watch_add(loop, in, 0, stream_ready, stream);
     }
     if (out >= 0) {
-        stream->out_watch = out == in ? stream->in_watch : loop->ops->watch_add(loop, out, 0, stream_ready, stream);
+        stream->out_watch =
+            out == in ? stream->in_watch : loop->ops->watch_add(loop, out, 0, stream_ready, stream);
     }
     if ((in >= 0 && stream->in_watch == NULL) || (out >= 0 && stream->out_watch == NULL)) {
         stream_close(stream);
@@ -111,7 +113,8 @@ void stream_close(struct stream *stream)
     stream->stuck = false;
 }
 
-/* write() to a pipe without a reader, with the signal it would raise kept from the embedder, who owns the signals. */
+/* write() to a pipe without a reader, with the signal it would raise kept from the embedder, who owns the
+ * signals. */
 static ssize_t write_pipe(int fd, const uint8_t *bytes, size_t count)
 {
     sigset_t broken, before, pending;

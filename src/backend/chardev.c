@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The layer between devices and character backends. While a device is stopped nothing comes in: a quiesce takes the
- * number of bytes it accepts down to 0, and the device says it again in start.
+ * The layer between devices and character backends. While a device is stopped nothing comes in: a quiesce
+ * takes the number of bytes it accepts down to 0, and the device says it again in start.
  */
 #include "backend/chardev.h"
 
@@ -83,7 +83,8 @@ static void tell_connected(void *self)
     }
 }
 
-static int chardev_fill(struct iod_chardev *chardev, const char *key, const char *fallback, struct iod_error *error)
+static int chardev_fill(struct iod_chardev *chardev, const char *key, const char *fallback,
+                        struct iod_error *error)
 {
     const char *name = device_spec_take(chardev->device, key);
     if (name == NULL) {
@@ -95,7 +96,8 @@ static int chardev_fill(struct iod_chardev *chardev, const char *key, const char
     }
     char what[64];
     snprintf(what, sizeof(what), "chardev backend %s", name);
-    chardev->options = device_backend_options(chardev->device, chardev->class->options, what, chardev->prefix, error);
+    chardev->options =
+        device_backend_options(chardev->device, chardev->class->options, what, chardev->prefix, error);
     if (chardev->options == NULL) {
         return -EINVAL;
     }
@@ -106,7 +108,8 @@ static int chardev_fill(struct iod_chardev *chardev, const char *key, const char
 }
 
 struct iod_chardev *iod_chardev_attach(struct iod_device *device, const char *key, const char *fallback,
-                                       const struct iod_chardev_events *events, void *self, struct iod_error *error)
+                                       const struct iod_chardev_events *events, void *self,
+                                       struct iod_error *error)
 {
     struct iod_chardev *chardev = calloc(1, sizeof(*chardev));
     if (chardev == NULL) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the character backends of this folder share. A struct stream moves bytes between a chardev and a pair of
- * non-blocking descriptors and keeps none of its own: what a write takes is the kernel's already, so there is nothing
- * to flush when a device stops, and a peer that does not read can't hold a stop up.
+ * What the character backends of this folder share. A struct stream moves bytes between a chardev and a pair
+ * of non-blocking descriptors and keeps none of its own: what a write takes is the kernel's already, so there
+ * is nothing to flush when a device stops, and a peer that does not read can't hold a stop up.
  */
 #ifndef BACKEND_CHARDEV_H
 #define BACKEND_CHARDEV_H
@@ -28,7 +28,8 @@ struct stream {
     bool stuck;                   /* a write fell short: a writable event is owed */
     bool broken;                  /* a write failed: `ended` is owed */
     struct loop_watch *in_watch, *out_watch; /* the same one if in and out are */
-    /* The peer is gone; the stream is closed (its descriptors are not). Where in is not out, the end of in is no end. */
+    /* The peer is gone; the stream is closed (its descriptors are not). Where in is not out, the end of in is
+     * no end. */
     void (*ended)(void *self);
     void *self;
 };

@@ -28,11 +28,24 @@ static const char *const cache_choices[] = { "writeback", "writethrough", "none"
 
 static const struct iod_option file_options[] = {
     { .name = "path", .type = IOD_OPTION_STRING, .required = true, .help = "image file or block device" },
-    { .name = "readonly", .type = IOD_OPTION_BOOL, .fallback = "off", .help = "refuse writes; the image may be shared" },
-    { .name = "cache", .type = IOD_OPTION_CHOICE, .fallback = "writeback", .choices = cache_choices,
-      .help = "writeback: the guest flushes; writethrough: each write is durable; none: direct I/O; unsafe: never flush" },
-    { .name = "discard", .type = IOD_OPTION_BOOL, .fallback = "on", .help = "give space back when the guest discards" },
-    { .name = "sector", .type = IOD_OPTION_SIZE, .min = 512, .max = 4096,
+    { .name = "readonly",
+      .type = IOD_OPTION_BOOL,
+      .fallback = "off",
+      .help = "refuse writes; the image may be shared" },
+    { .name = "cache",
+      .type = IOD_OPTION_CHOICE,
+      .fallback = "writeback",
+      .choices = cache_choices,
+      .help = "writeback: the guest flushes; writethrough: each write is durable; none: direct I/O; unsafe: "
+              "never flush" },
+    { .name = "discard",
+      .type = IOD_OPTION_BOOL,
+      .fallback = "on",
+      .help = "give space back when the guest discards" },
+    { .name = "sector",
+      .type = IOD_OPTION_SIZE,
+      .min = 512,
+      .max = 4096,
       .help = "logical sector in bytes, 512 to 4096 (default: 512, or what direct I/O needs)" },
     { .name = NULL },
 };
@@ -56,7 +69,8 @@ static int open_path(struct file *file, struct iod_error *error)
     }
     file->fd = open(path, flags);
     if (file->fd >= 0) {
-        /* Non-blocking only kept a FIFO from hanging us here: io_uring would hand EAGAIN back instead of waiting. */
+        /* Non-blocking only kept a FIFO from hanging us here: io_uring would hand EAGAIN back instead of
+         * waiting. */
         fcntl(file->fd, F_SETFL, flags & O_DIRECT);
         return 0;
     }
@@ -69,8 +83,8 @@ static int open_path(struct file *file, struct iod_error *error)
     } else if (code == EBUSY) {
         hint = " (mounted, or part of another device)";
     }
-    return iod_fail(error, code, "%s: can't be opened for %s: %s%s", path, file->readonly ? "reading" : "writing",
-                    strerror(code), hint);
+    return iod_fail(error, code, "%s: can't be opened for %s: %s%s", path,
+                    file->readonly ? "reading" : "writing", strerror(code), hint);
 }
 
 /* A lock of the open file, not of the process: a second disk in this process is refused like anyone else. */
@@ -81,8 +95,10 @@ static int lock_image(struct file *file, struct iod_error *error)
         return 0;
     }
     if (errno != EAGAIN && errno != EACCES) {
-        iod_log(iod_block_device(file->block), IOD_LOG_WARNING, "%s: can't be locked (%s): nothing keeps a second "
-                "user out", path_of(file), strerror(errno));
+        iod_log(iod_block_device(file->block), IOD_LOG_WARNING,
+                "%s: can't be locked (%s): nothing keeps a second "
+                "user out",
+                path_of(file), strerror(errno));
         return 0;
     }
     char owner[32] = "";
@@ -112,8 +128,8 @@ static int measure_direct(struct file *file, struct iod_error *error)
         return 0;
     }
     struct statx stx;
-    if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 && (stx.stx_mask & STATX_DIOALIGN) != 0 &&
-        stx.stx_dio_offset_align > 0) {
+    if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &stx) == 0 &&
+        (stx.stx_mask & STATX_DIOALIGN) != 0 && stx.stx_dio_offset_align > 0) {
         file->direct = stx.stx_dio_offset_align;
         file->memory = stx.stx_dio_mem_align;
     } else {
@@ -121,16 +137,20 @@ static int measure_direct(struct file *file, struct iod_error *error)
         file->memory = file->direct;
     }
     if (file->direct > 4096 || file->memory > BOUNCE_PAGE) {
-        return iod_fail(error, EINVAL, "%s: direct I/O needs an alignment of %u bytes, at most 4096 is possible; "
-                        "cache=writeback", path_of(file), file->direct);
+        return iod_fail(error, EINVAL,
+                        "%s: direct I/O needs an alignment of %u bytes, at most 4096 is possible; "
+                        "cache=writeback",
+                        path_of(file), file->direct);
     }
     return 0;
 }
 
-/* A number from the block device's queue directory in sysfs (a partition's is its disk's); `fallback` if unreadable. */
+/* A number from the block device's queue directory in sysfs (a partition's is its disk's); `fallback` if
+ * unreadable. */
 static uint64_t queue_value(dev_t device, const char *name, uint64_t fallback)
 {
-    static const char *const places[] = { "/sys/dev/block/%u:%u/queue/%s", "/sys/dev/block/%u:%u/../queue/%s" };
+    static const char *const places[] = { "/sys/dev/block/%u:%u/queue/%s",
+                                          "/sys/dev/block/%u:%u/../queue/%s" };
     for (unsigned i = 0; i < 2; i++) {
         char path[128];
         uint64_t value;
@@ -176,7 +196,8 @@ static int measure_file(struct file *file, const struct stat *st, struct iod_blo
     limits->optimal = 0;
     /* Far behind the end there is nothing to lose, and the answer is the same. */
     off_t beyond = (off_t)((limits->capacity + (1u << 20) - 1) & ~(uint64_t)((1u << 20) - 1));
-    if (!file->readonly && fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, beyond, 4096) != 0 &&
+    if (!file->readonly &&
+        fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, beyond, 4096) != 0 &&
         errno == EOPNOTSUPP) {
         file->no_punch = true;
     }
@@ -193,7 +214,8 @@ static int choose_sector(struct file *file, struct iod_block_limits *limits, str
         }
         /* Through the page cache any sector goes; direct I/O takes what the disk takes. */
         if (file->direct != 0 && asked < least) {
-            return iod_fail(error, EINVAL, "sector=%" PRIu64 ": direct I/O on %s needs %u; sector=%u or cache=writeback",
+            return iod_fail(error, EINVAL,
+                            "sector=%" PRIu64 ": direct I/O on %s needs %u; sector=%u or cache=writeback",
                             asked, path_of(file), least, least);
         }
         limits->sector = (uint32_t)asked;
@@ -205,8 +227,9 @@ static int choose_sector(struct file *file, struct iod_block_limits *limits, str
     }
     uint64_t rest = limits->capacity % limits->sector;
     if (rest != 0) {
-        iod_log(iod_block_device(file->block), IOD_LOG_WARNING, "%s: its size is not a multiple of %u: the last %" PRIu64
-                " bytes are not shown", path_of(file), limits->sector, rest);
+        iod_log(iod_block_device(file->block), IOD_LOG_WARNING,
+                "%s: its size is not a multiple of %u: the last %" PRIu64 " bytes are not shown",
+                path_of(file), limits->sector, rest);
         limits->capacity -= rest;
     }
     return 0;
@@ -271,8 +294,8 @@ static void file_close(struct iod_block *block)
 {
     struct file *file = iod_block_self(block);
     if (file->errors > 1) {
-        iod_log(iod_block_device(block), IOD_LOG_WARNING, "%s: %" PRIu64 " requests failed in all", path_of(file),
-                file->errors);
+        iod_log(iod_block_device(block), IOD_LOG_WARNING, "%s: %" PRIu64 " requests failed in all",
+                path_of(file), file->errors);
     }
     if (file->ring != NULL) {
         daemon_service_put(block_daemon(block), &ring_service);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Requests of the block backend "file". A request is one or more operations on the ring, one at a time: data (gone on
- * with after a short result), fallocate, fdatasync. Data goes straight from and to the caller's mapping; only direct
- * I/O on memory the kernel can't pin, or that is not aligned, passes through the bounce pool.
+ * Requests of the block backend "file". A request is one or more operations on the ring, one at a time: data
+ * (gone on with after a short result), fallocate, fdatasync. Data goes straight from and to the caller's
+ * mapping; only direct I/O on memory the kernel can't pin, or that is not aligned, passes through the bounce
+ * pool.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +18,10 @@
 #include "backend/file.h"
 
 enum step { STEP_DATA, STEP_ALLOCATE, STEP_SYNC };
-enum { MODE_PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, MODE_ZERO = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE };
+enum {
+    MODE_PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+    MODE_ZERO = FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE
+};
 enum { ATTEMPTS = 100 }; /* at one piece, after EAGAIN or EINTR */
 
 static const char *op_name(enum iod_block_op op)
@@ -37,9 +41,11 @@ static void note_error(struct file *file, const struct iod_block_request *reques
         return;
     }
     file->told |= kind;
-    iod_log(iod_block_device(file->block), IOD_LOG_ERROR, "%s: %s at %" PRIu64 ", %" PRIu64 " bytes: %s; the guest was "
-            "told; more of this kind are only counted", iod_option_string(iod_block_options(file->block), "path"),
-            op_name(request->op), request->offset, request->length, strerror(-result));
+    iod_log(iod_block_device(file->block), IOD_LOG_ERROR,
+            "%s: %s at %" PRIu64 ", %" PRIu64 " bytes: %s; the guest was "
+            "told; more of this kind are only counted",
+            iod_option_string(iod_block_options(file->block), "path"), op_name(request->op), request->offset,
+            request->length, strerror(-result));
 }
 
 static void forget(struct file_request *own)
@@ -129,7 +135,8 @@ static bool direct_fits(const struct file *file, const struct iod_mapping *data)
 static bool wants_durable(const struct file_request *own)
 {
     const struct file *file = own->file;
-    if (file->cache == FILE_UNSAFE || (own->request->op != IOD_BLOCK_WRITE && own->request->op != IOD_BLOCK_ZERO)) {
+    if (file->cache == FILE_UNSAFE ||
+        (own->request->op != IOD_BLOCK_WRITE && own->request->op != IOD_BLOCK_ZERO)) {
         return false;
     }
     return file->cache == FILE_WRITETHROUGH || (own->request->flags & IOD_BLOCK_FUA) != 0;
@@ -143,7 +150,8 @@ static void prepare_zeros(struct file_request *own, struct io_uring_sqe *sqe, ui
         return;
     }
     uint64_t count = left / RING_ZERO_BYTES;
-    io_uring_prep_writev(sqe, own->file->fd, zeros, count < RING_ZEROS ? (unsigned)count : RING_ZEROS, offset);
+    io_uring_prep_writev(sqe, own->file->fd, zeros, count < RING_ZEROS ? (unsigned)count : RING_ZEROS,
+                         offset);
 }
 
 static void prepare_mapped(struct file_request *own, struct io_uring_sqe *sqe, uint64_t offset, bool write)
@@ -198,7 +206,8 @@ static void prepare(struct ring_op *op, struct io_uring_sqe *sqe)
         prepare_data(own, sqe);
         break;
     case STEP_ALLOCATE:
-        io_uring_prep_fallocate(sqe, own->file->fd, own->mode, (off_t)request->offset, (off_t)request->length);
+        io_uring_prep_fallocate(sqe, own->file->fd, own->mode, (off_t)request->offset,
+                                (off_t)request->length);
         break;
     case STEP_SYNC:
         io_uring_prep_fsync(sqe, own->file->fd, IORING_FSYNC_DATASYNC);
@@ -237,7 +246,8 @@ static void bounce_ready(struct bounce_waiter *waiter)
 {
     struct file_request *own = list_entry(waiter, struct file_request, waiter);
     go_on(own);
-    ring_kick(own->file->ring); /* memory may have come from a cancelled request, outside the ring's own round */
+    ring_kick(
+        own->file->ring); /* memory may have come from a cancelled request, outside the ring's own round */
 }
 
 /* How this zero or discard is done now, with what was learnt of the file system. */
@@ -245,7 +255,8 @@ static int choose_mode(const struct file_request *own)
 {
     const struct file *file = own->file;
     const struct iod_block_request *request = own->request;
-    if (request->op == IOD_BLOCK_DISCARD || ((request->flags & IOD_BLOCK_UNMAP) != 0 && file->discard && !file->no_punch)) {
+    if (request->op == IOD_BLOCK_DISCARD ||
+        ((request->flags & IOD_BLOCK_UNMAP) != 0 && file->discard && !file->no_punch)) {
         return MODE_PUNCH;
     }
     return file->no_zero_range ? 0 : MODE_ZERO;

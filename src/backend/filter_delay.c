@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The filter "delay": each request takes at least so long. `when=after` (the default) holds the end of a request back:
- * its data has moved already; `when=before` holds it back before it reaches the backend: a cancel takes it back whole.
- * The time is the host's: it also runs while the guest is paused, so that a stop under delayed requests ends.
+ * The filter "delay": each request takes at least so long. `when=after` (the default) holds the end of a
+ * request back: its data has moved already; `when=before` holds it back before it reaches the backend: a
+ * cancel takes it back whole. The time is the host's: it also runs while the guest is paused, so that a stop
+ * under delayed requests ends.
  */
 #include <errno.h>
 
@@ -163,7 +164,8 @@ static void delay_submit(struct iod_block *block, struct iod_block_request *requ
     }
 }
 
-/* Cancel: what has not begun below is given back; what is done is no longer held; the rest comes up by itself. */
+/* Cancel: what has not begun below is given back; what is done is no longer held; the rest comes up by
+ * itself. */
 static void cancel_held(struct delay *delay)
 {
     struct delay_request *own;
@@ -171,7 +173,8 @@ static void cancel_held(struct delay *delay)
     while ((own = list_first(&delay->held, struct delay_request, link)) != NULL) {
         list_remove(&own->link);
         delay->in_flight--;
-        block_complete_later(delay->block, own->request, delay->when == DELAY_BEFORE ? -ECANCELED : own->result);
+        block_complete_later(delay->block, own->request,
+                             delay->when == DELAY_BEFORE ? -ECANCELED : own->result);
     }
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The filter "error": every Nth request (of one kind) fails with the given error and never reaches the backend. */
+/* The filter "error": every Nth request (of one kind) fails with the given error and never reaches the
+ * backend. */
 #include <errno.h>
 
 #include "backend/backends.h"
@@ -24,9 +25,21 @@ static const char *const op_choices[] = { "read", "write", "flush", "discard", "
 static const char *const error_choices[] = { "EIO", "ENOSPC", "ENOMEM", "EOPNOTSUPP", NULL };
 
 static const struct iod_option error_options[] = {
-    { .name = "error", .type = IOD_OPTION_CHOICE, .fallback = "EIO", .choices = error_choices, .help = "what to answer" },
-    { .name = "every", .type = IOD_OPTION_NUMBER, .fallback = "1", .min = 1, .help = "each so manieth request fails" },
-    { .name = "op", .type = IOD_OPTION_CHOICE, .fallback = "any", .choices = op_choices, .help = "count only this kind" },
+    { .name = "error",
+      .type = IOD_OPTION_CHOICE,
+      .fallback = "EIO",
+      .choices = error_choices,
+      .help = "what to answer" },
+    { .name = "every",
+      .type = IOD_OPTION_NUMBER,
+      .fallback = "1",
+      .min = 1,
+      .help = "each so manieth request fails" },
+    { .name = "op",
+      .type = IOD_OPTION_CHOICE,
+      .fallback = "any",
+      .choices = op_choices,
+      .help = "count only this kind" },
     { .name = NULL },
 };
 
@@ -56,7 +69,8 @@ static void error_submit(struct iod_block *block, struct iod_block_request *requ
 {
     struct error_filter *filter = iod_block_self(block);
     struct error_request *own = iod_block_request_own(block, request);
-    if ((filter->op == ANY_OP || filter->op == (unsigned)request->op) && ++filter->seen % filter->every == 0) {
+    if ((filter->op == ANY_OP || filter->op == (unsigned)request->op) &&
+        ++filter->seen % filter->every == 0) {
         block_complete_later(block, request, filter->result);
         return;
     }

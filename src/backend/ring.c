@@ -50,8 +50,9 @@ static void ring_free(struct ring *ring)
 }
 
 /*
- * With cooperative task work a completion does not interrupt us; it is there after the next system call, and polling the
- * ring sees it. (IORING_SETUP_DEFER_TASKRUN would go further, but then polling the ring sees nothing: Linux 6.18.)
+ * With cooperative task work a completion does not interrupt us; it is there after the next system call, and
+ * polling the ring sees it. (IORING_SETUP_DEFER_TASKRUN would go further, but then polling the ring sees
+ * nothing: Linux 6.18.)
  */
 static int ring_setup(struct ring *ring)
 {
@@ -84,13 +85,14 @@ static int ring_enter(struct ring *ring)
     if (io_uring_sq_ready(&ring->uring) == 0) {
         return result;
     }
-    /* EAGAIN, ENOMEM, EBUSY: the kernel is short of something. The entries stay in the ring, and nothing may wake us. */
+    /* EAGAIN, ENOMEM, EBUSY: the kernel is short of something. The entries stay in the ring, and nothing may
+     * wake us. */
     struct loop *loop = daemon_loop(ring->daemon);
     loop->ops->timer_set(ring->retry, loop->ops->now_ns(loop) + RETRY_NS);
     if (result < 0 && result != -EINTR && !ring->complained) {
         ring->complained = true;
-        daemon_log(ring->daemon, IOD_LOG_WARNING, "io_uring", "submitting failed: %s; tried again until it works",
-                   strerror(-result));
+        daemon_log(ring->daemon, IOD_LOG_WARNING, "io_uring",
+                   "submitting failed: %s; tried again until it works", strerror(-result));
     }
     return result;
 }
@@ -102,7 +104,8 @@ static void client_join(struct ring *ring, struct ring_client *client)
     }
 }
 
-/* Fills entries, one operation a client and turn, until all are filled or a completion (or the timer) must make room. */
+/* Fills entries, one operation a client and turn, until all are filled or a completion (or the timer) must
+ * make room. */
 static void ring_fill(struct ring *ring)
 {
     while (!list_empty(&ring->round)) {
@@ -227,8 +230,10 @@ static void *ring_create(struct daemon *daemon, struct iod_error *error)
     int result = ring_setup(ring);
     if (result != 0) {
         iod_fail(error, -result, "io_uring: %s%s", strerror(-result),
-                 result == -EPERM || result == -ENOSYS ? " (see /proc/sys/kernel/io_uring_disabled, or the seccomp "
-                                                         "filter this process runs under)" : "");
+                 result == -EPERM || result == -ENOSYS
+                     ? " (see /proc/sys/kernel/io_uring_disabled, or the seccomp "
+                       "filter this process runs under)"
+                     : "");
     } else {
         result = ring_attach(ring, error);
     }
@@ -249,7 +254,9 @@ static void ring_destroy(void *service)
     ring_free(ring);
 }
 
-const struct service_class ring_service = { .name = "io_uring", .create = ring_create, .destroy = ring_destroy };
+const struct service_class ring_service = { .name = "io_uring",
+                                            .create = ring_create,
+                                            .destroy = ring_destroy };
 
 void ring_client_init(struct ring_client *client, unsigned quota)
 {

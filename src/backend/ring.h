@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The one io_uring of a loop. Clients (a disk, a log file) queue operations; whatever a batch of the loop queued goes
- * to the kernel in one call at the batch's end, and completions are taken in batches. A client has a quota of
- * operations in the kernel, and clients are served in turn, so that none starves the others.
+ * The one io_uring of a loop. Clients (a disk, a log file) queue operations; whatever a batch of the loop
+ * queued goes to the kernel in one call at the batch's end, and completions are taken in batches. A client
+ * has a quota of operations in the kernel, and clients are served in turn, so that none starves the others.
  */
 #ifndef BACKEND_RING_H
 #define BACKEND_RING_H

@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * "test-defer": a device that ends nothing at once, for the tests that stopping is exact. Registers of 4 bytes:
- *   0x00 HOLD    every access is deferred; a read answers the number of accesses so far
- *   0x04 FREE    as HOLD, but never deferred
- *   0x08 ADDRESS where its "I/O" writes, and 0x0c its high half
- *   0x10 START   begins an I/O: after the same time it writes PATTERN words over LENGTH bytes at ADDRESS
- *   0x14 STATE   0 idle, 1 an I/O is in flight, 2 the last one ended, 3 it was cancelled
- * A deferred access or an I/O ends after delay= milliseconds; with delay=0 only when a byte comes in by its chardev
- * (each byte ends what is pending) or when the device is stopped. stubborn=on: an I/O in flight can't be called back,
- * as a disk's: a cancel waits for it. A stop ends a deferred access at once.
+ * "test-defer": a device that ends nothing at once, for the tests that stopping is exact. Registers of 4
+ * bytes: 0x00 HOLD    every access is deferred; a read answers the number of accesses so far 0x04 FREE    as
+ * HOLD, but never deferred 0x08 ADDRESS where its "I/O" writes, and 0x0c its high half 0x10 START   begins an
+ * I/O: after the same time it writes PATTERN words over LENGTH bytes at ADDRESS 0x14 STATE   0 idle, 1 an I/O
+ * is in flight, 2 the last one ended, 3 it was cancelled A deferred access or an I/O ends after delay=
+ * milliseconds; with delay=0 only when a byte comes in by its chardev (each byte ends what is pending) or
+ * when the device is stopped. stubborn=on: an I/O in flight can't be called back, as a disk's: a cancel waits
+ * for it. A stop ends a deferred access at once.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -20,7 +19,15 @@
 #include <ioreqd/module.h>
 #include <ioreqd/region.h>
 
-enum { HOLD = 0x00, FREE = 0x04, ADDRESS = 0x08, ADDRESS_HIGH = 0x0c, START = 0x10, STATE = 0x14, LENGTH = 0x18 };
+enum {
+    HOLD = 0x00,
+    FREE = 0x04,
+    ADDRESS = 0x08,
+    ADDRESS_HIGH = 0x0c,
+    START = 0x10,
+    STATE = 0x14,
+    LENGTH = 0x18
+};
 enum { STATE_IDLE, STATE_BUSY, STATE_DONE, STATE_CANCELLED };
 enum { PATTERN_BYTE = 0xd7, IO_BYTES = 4096 };
 
@@ -45,7 +52,10 @@ struct defer {
 static const struct iod_option defer_options[] = {
     { .name = "delay", .type = IOD_OPTION_NUMBER, .fallback = "20", .help = "milliseconds; 0: until told" },
     { .name = "stubborn", .type = IOD_OPTION_BOOL, .fallback = "off", .help = "an I/O can't be cancelled" },
-    { .name = "space", .type = IOD_OPTION_CHOICE, .fallback = "mmio", .choices = (const char *const[]){ "pio", "mmio", NULL },
+    { .name = "space",
+      .type = IOD_OPTION_CHOICE,
+      .fallback = "mmio",
+      .choices = (const char *const[]){ "pio", "mmio", NULL },
       .help = "where base= is" },
     { .name = NULL },
 };
@@ -104,7 +114,8 @@ static void end_io(void *self)
 static void start_io(struct defer *defer)
 {
     struct iod_extent extent = { defer->regs->address, IO_BYTES };
-    if (defer->mapping != NULL || iod_dma_map(defer->device, &extent, 1, IOD_TO_GUEST, &defer->mapping) != 0) {
+    if (defer->mapping != NULL ||
+        iod_dma_map(defer->device, &extent, 1, IOD_TO_GUEST, &defer->mapping) != 0) {
         return;
     }
     defer->regs->state = STATE_BUSY;
@@ -169,7 +180,8 @@ static const struct iod_region_ops defer_ops = {
     .size = sizeof(struct iod_region_ops), .widths = 4, .read = defer_read, .write = defer_write,
 };
 
-static const struct iod_chardev_events defer_events = { .size = sizeof(struct iod_chardev_events), .receive = told };
+static const struct iod_chardev_events defer_events = { .size = sizeof(struct iod_chardev_events),
+                                                        .receive = told };
 
 /* ---- life ---- */
 
@@ -191,7 +203,8 @@ static int defer_create(struct iod_device *device, struct iod_error *error)
     if (region == NULL || defer->access_timer == NULL || defer->io_timer == NULL) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
-    return iod_region_place_base(region, iod_option_choice(options, "space") == 0 ? IOD_PIO : IOD_MMIO, UINT64_MAX, error);
+    return iod_region_place_base(region, iod_option_choice(options, "space") == 0 ? IOD_PIO : IOD_MMIO,
+                                 UINT64_MAX, error);
 }
 
 static void defer_start(struct iod_device *device)

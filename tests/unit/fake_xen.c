@@ -81,12 +81,14 @@ static int hv_server_destroy(struct hypervisor *hv, uint16_t domid, uint16_t id)
     return 0;
 }
 
-static int hv_range(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start, uint64_t end)
+static int hv_range(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
+                    uint64_t start, uint64_t end)
 {
     return 0;
 }
 
-static int hv_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf, struct ioreq_pages **pages)
+static int hv_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf,
+                        struct ioreq_pages **pages)
 {
     *pages = (struct ioreq_pages *)fake_of(hv);
     return 0;
@@ -164,7 +166,8 @@ static void hv_event_unbind(struct hypervisor *hv, uint32_t local)
 {
 }
 
-static int hv_foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t *gfns, unsigned count, int *errors, void **at)
+static int hv_foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t *gfns, unsigned count,
+                          int *errors, void **at)
 {
     uint8_t *base = mmap(NULL, (size_t)count * HV_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) {
@@ -174,8 +177,8 @@ static int hv_foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t 
         uint64_t address = gfns[i] * HV_PAGE_SIZE;
         errors[i] = address < FAKE_RAM ? 0 : -EINVAL;
         if (errors[i] == 0) {
-            mmap(base + (size_t)i * HV_PAGE_SIZE, HV_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
-                 fake_of(hv)->ram_fd, (off_t)address);
+            mmap(base + (size_t)i * HV_PAGE_SIZE, HV_PAGE_SIZE, PROT_READ | PROT_WRITE,
+                 MAP_SHARED | MAP_FIXED, fake_of(hv)->ram_fd, (off_t)address);
         }
     }
     *at = base;
@@ -196,13 +199,30 @@ static int hv_isa_irq(struct hypervisor *hv, uint16_t domid, uint8_t irq, bool l
 }
 
 static const struct hypervisor_ops fake_ops = {
-    .destroy = hv_destroy, .nr_vcpus = hv_nr_vcpus, .server_create = hv_server_create, .server_info = hv_server_info,
-    .server_enable = hv_server_enable, .server_destroy = hv_server_destroy, .range_map = hv_range, .range_unmap = hv_range,
-    .pages_map = hv_pages_map, .pages_unmap = hv_pages_unmap, .slot_port = hv_slot_port, .slot_state = hv_slot_state,
-    .slot_take = hv_slot_take, .slot_answer = hv_slot_answer, .ring_take = hv_ring_take, .event_fd = hv_event_fd,
-    .event_take = hv_event_take, .event_unmask = hv_event_unmask, .event_notify = hv_event_notify,
-    .event_bind = hv_event_bind, .event_unbind = hv_event_unbind, .foreign_map = hv_foreign_map,
-    .foreign_unmap = hv_foreign_unmap, .isa_irq = hv_isa_irq,
+    .destroy = hv_destroy,
+    .nr_vcpus = hv_nr_vcpus,
+    .server_create = hv_server_create,
+    .server_info = hv_server_info,
+    .server_enable = hv_server_enable,
+    .server_destroy = hv_server_destroy,
+    .range_map = hv_range,
+    .range_unmap = hv_range,
+    .pages_map = hv_pages_map,
+    .pages_unmap = hv_pages_unmap,
+    .slot_port = hv_slot_port,
+    .slot_state = hv_slot_state,
+    .slot_take = hv_slot_take,
+    .slot_answer = hv_slot_answer,
+    .ring_take = hv_ring_take,
+    .event_fd = hv_event_fd,
+    .event_take = hv_event_take,
+    .event_unmask = hv_event_unmask,
+    .event_notify = hv_event_notify,
+    .event_bind = hv_event_bind,
+    .event_unbind = hv_event_unbind,
+    .foreign_map = hv_foreign_map,
+    .foreign_unmap = hv_foreign_unmap,
+    .isa_irq = hv_isa_irq,
 };
 
 /* ---- the daemon ---- */
@@ -222,7 +242,8 @@ static void take_state(void *self, const char *domain, const char *state)
 {
     struct fake_xen *fake = self;
     fake->running = strcmp(state, "running") == 0;
-    fake->ended = fake->ended || strcmp(state, "failed") == 0 || strcmp(state, "gone") == 0 || strcmp(state, "stopped") == 0;
+    fake->ended = fake->ended || strcmp(state, "failed") == 0 || strcmp(state, "gone") == 0 ||
+                  strcmp(state, "stopped") == 0;
 }
 
 static void look(void *self)
@@ -299,8 +320,8 @@ static void fake_free(struct fake_xen *fake)
     free(fake);
 }
 
-struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices, unsigned count,
-                            struct iod_error *error)
+struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices,
+                            unsigned count, struct iod_error *error)
 {
     struct fake_xen *fake = calloc(1, sizeof(*fake));
     fake->hv.ops = &fake_ops;
@@ -363,31 +384,38 @@ bool fake_running(const struct fake_xen *fake)
 
 /* ---- the guest ---- */
 
-static void begin(struct fake_xen *fake, bool read, uint16_t port, unsigned size, uint32_t value)
+static void begin(struct fake_xen *fake, bool read, uint64_t address, unsigned size, uint64_t value)
 {
     uint64_t one = 1;
-    fake->request = (struct request){ .type = REQUEST_PIO, .addr = port, .data = value, .count = 1, .size = size, .read = read };
+    fake->request = (struct request){
+        .type = address <= UINT16_MAX ? REQUEST_PIO : REQUEST_COPY,
+        .addr = address,
+        .data = value,
+        .count = 1,
+        .size = size,
+        .read = read,
+    };
     fake->answered = false;
     fake->slot = SLOT_READY;
     ck_assert_int_eq(write(fake->event, &one, sizeof(one)), sizeof(one));
 }
 
-uint32_t fake_in(struct fake_xen *fake, uint16_t port, unsigned size)
+uint64_t fake_in(struct fake_xen *fake, uint64_t address, unsigned size)
 {
-    begin(fake, true, port, size, 0);
+    begin(fake, true, address, size, 0);
     fake_run(fake, is_true, &fake->answered);
-    return (uint32_t)fake->answer & (size < 4 ? (1u << 8 * size) - 1 : UINT32_MAX);
+    return fake->answer & (size < 8 ? (UINT64_C(1) << 8 * size) - 1 : UINT64_MAX);
 }
 
-void fake_out(struct fake_xen *fake, uint16_t port, unsigned size, uint32_t value)
+void fake_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value)
 {
-    begin(fake, false, port, size, value);
+    begin(fake, false, address, size, value);
     fake_run(fake, is_true, &fake->answered);
 }
 
-void fake_begin_out(struct fake_xen *fake, uint16_t port, unsigned size, uint32_t value)
+void fake_begin_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value)
 {
-    begin(fake, false, port, size, value);
+    begin(fake, false, address, size, value);
 }
 
 bool fake_answered(const struct fake_xen *fake)

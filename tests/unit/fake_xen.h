@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The whole core in one process, over a hypervisor table of a few lines: for tests of backends and devices that want
- * the real life cycle, options and guest memory but no mock hypervisor beside them. One guest, one vCPU.
+ * The whole core in one process, over a hypervisor table of a few lines: for tests of backends and devices
+ * that want the real life cycle, options and guest memory but no mock hypervisor beside them. One guest, one
+ * vCPU.
  */
 #ifndef FAKE_XEN_H
 #define FAKE_XEN_H
@@ -19,12 +20,12 @@ enum { FAKE_RAM = 64 << 20 };
 struct fake_xen;
 
 /*
- * A daemon with one HVM guest and these devices (each a text as for --device), run until the guest is "running".
- * `module` (may be NULL) is added to what is built in. NULL with *error filled when the specs are refused; when the
- * guest fails later, fake_running is false and the log says why.
+ * A daemon with one HVM guest and these devices (each a text as for --device), run until the guest is
+ * "running". `module` (may be NULL) is added to what is built in. NULL with *error filled when the specs are
+ * refused; when the guest fails later, fake_running is false and the log says why.
  */
-struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices, unsigned count,
-                            struct iod_error *error);
+struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices,
+                            unsigned count, struct iod_error *error);
 /* SIGTERM's way: all I/O finishes, the guest goes. Then frees everything. */
 void fake_stop(struct fake_xen *fake);
 /* The domain dies: what can be cancelled is. Runs the loop until the guest is gone. */
@@ -35,11 +36,11 @@ bool fake_running(const struct fake_xen *fake);
 void fake_run(struct fake_xen *fake, bool (*reached)(void *self), void *self);
 void fake_run_ms(struct fake_xen *fake, unsigned ms);
 
-/* One access of the vCPU, from begin to end. */
-uint32_t fake_in(struct fake_xen *fake, uint16_t port, unsigned size);
-void fake_out(struct fake_xen *fake, uint16_t port, unsigned size, uint32_t value);
+/* One access of the vCPU, from begin to end: of a port up to 0xffff, of memory above. */
+uint64_t fake_in(struct fake_xen *fake, uint64_t address, unsigned size);
+void fake_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value);
 /* Begins one and leaves it; fake_answered says when it has ended. */
-void fake_begin_out(struct fake_xen *fake, uint16_t port, unsigned size, uint32_t value);
+void fake_begin_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value);
 bool fake_answered(const struct fake_xen *fake);
 
 /* Guest memory, FAKE_RAM bytes from address 0. */

@@ -99,8 +99,8 @@ static void request_done(struct iod_block_request *block, int result)
 }
 
 /* length bytes at `address` of guest memory, in pieces of `piece` bytes. */
-static struct ticket *submit(struct disk *disk, enum iod_block_op op, unsigned flags, uint64_t offset, uint64_t length,
-                              uint64_t address, uint32_t piece)
+static struct ticket *submit(struct disk *disk, enum iod_block_op op, unsigned flags, uint64_t offset,
+                             uint64_t length, uint64_t address, uint32_t piece)
 {
     struct ticket *request = calloc(1, offsetof(struct ticket, block) + iod_block_request_size(disk->block));
     struct iod_extent extents[256];
@@ -108,10 +108,12 @@ static struct ticket *submit(struct disk *disk, enum iod_block_op op, unsigned f
     request->to_guest = op == IOD_BLOCK_READ;
     if (op == IOD_BLOCK_READ || op == IOD_BLOCK_WRITE) {
         for (uint64_t at = 0; at < length; at += piece) {
-            extents[count++] = (struct iod_extent){ address + at, (uint32_t)(length - at < piece ? length - at : piece) };
+            extents[count++] =
+                (struct iod_extent){ address + at, (uint32_t)(length - at < piece ? length - at : piece) };
         }
-        ck_assert_int_eq(iod_dma_map(disk->device, extents, count, request->to_guest ? IOD_TO_GUEST : IOD_FROM_GUEST,
-                                     &request->data), 0);
+        ck_assert_int_eq(iod_dma_map(disk->device, extents, count,
+                                     request->to_guest ? IOD_TO_GUEST : IOD_FROM_GUEST, &request->data),
+                         0);
     }
     request->block = (struct iod_block_request){
         .op = op, .flags = flags, .offset = offset, .length = length, .data = request->data, .owner = disk,
@@ -131,7 +133,8 @@ static bool all_done(void *self)
     return disk->done == disk->count;
 }
 
-static int run_one(struct fake_xen *fake, enum iod_block_op op, unsigned flags, uint64_t offset, uint64_t length, uint64_t address)
+static int run_one(struct fake_xen *fake, enum iod_block_op op, unsigned flags, uint64_t offset,
+                   uint64_t length, uint64_t address)
 {
     struct ticket *request = submit(disks[0], op, flags, offset, length, address, 1 << 16);
     iod_block_kick(disks[0]->block);
@@ -183,7 +186,8 @@ static void check_words(const uint8_t *memory, uint64_t offset, uint64_t length)
     for (uint64_t at = 0; at < length; at += 4) {
         uint32_t word;
         memcpy(&word, memory + at, 4);
-        ck_assert_msg(word == word_of(offset + at), "byte %lu of the image differs", (unsigned long)(offset + at));
+        ck_assert_msg(word == word_of(offset + at), "byte %lu of the image differs",
+                      (unsigned long)(offset + at));
     }
 }
 
@@ -317,7 +321,8 @@ START_TEST(many_at_once)
         check_words(fake_ram(fake) + 0x100000 + i * 4096, (i * 7919ull % 1000) * 4096, 4096);
     }
     ck_assert_uint_eq(stats->operations, count);
-    ck_assert_msg(stats->enters * 2 < count, "%lu calls for %u requests", (unsigned long)stats->enters, count);
+    ck_assert_msg(stats->enters * 2 < count, "%lu calls for %u requests", (unsigned long)stats->enters,
+                  count);
     daemon_service_put(fake_daemon(fake), &ring_service);
     fake_stop(fake);
     remove_image();
@@ -328,7 +333,8 @@ START_TEST(bounce_pool_runs_out)
 {
     struct fake_xen *fake = start_disk("cache=none");
     for (unsigned i = 0; i < 12; i++) { /* 12 MiB through a pool of 4 */
-        submit(disks[0], IOD_BLOCK_READ, 0, (uint64_t)(i % 4) << 20, 1 << 20, 0x100000 + ((uint64_t)i << 20), 1 << 16);
+        submit(disks[0], IOD_BLOCK_READ, 0, (uint64_t)(i % 4) << 20, 1 << 20, 0x100000 + ((uint64_t)i << 20),
+               1 << 16);
     }
     iod_block_kick(disks[0]->block);
     fake_run(fake, all_done, disks[0]);
@@ -413,7 +419,8 @@ START_TEST(odd_size)
     const struct iod_block_limits *limits = iod_block_limits(disks[0]->block);
     ck_assert_uint_eq(limits->capacity, IMAGE / limits->sector * limits->sector - limits->sector);
     ck_assert_int_eq(fake_logged(fake, "not a multiple"), 1);
-    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, limits->capacity - limits->sector, limits->sector, 0), 0);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, limits->capacity - limits->sector, limits->sector, 0),
+                     0);
     fake_stop(fake);
     remove_image();
 }
@@ -424,8 +431,11 @@ START_TEST(bad_options)
     static const struct {
         const char *options, *says;
     } cases[] = {
-        { "block=nosuch", "nosuch" }, { "block=delay", "is a filter" }, { "block.filter=file", "not a filter" },
-        { "cache=maybe", "cache" }, { "block.nokey=1", "nokey" },
+        { "block=nosuch", "nosuch" },
+        { "block=delay", "is a filter" },
+        { "block.filter=file", "not a filter" },
+        { "cache=maybe", "cache" },
+        { "block.nokey=1", "nokey" },
     };
     struct iod_error error = { 0 };
     ck_assert_ptr_null(try_disk(cases[_i].options, &error));
@@ -438,7 +448,9 @@ START_TEST(bad_paths)
 {
     static const struct {
         const char *path, *says;
-    } cases[] = { { "/nonexistent/disk.img", "No such file" }, { "/dev/null", "neither a file nor" }, { "/tmp", "directory" } };
+    } cases[] = { { "/nonexistent/disk.img", "No such file" },
+                  { "/dev/null", "neither a file nor" },
+                  { "/tmp", "directory" } };
     struct iod_error error = { 0 };
     char text[128];
     snprintf(text, sizeof(text), "test-disk,path=%s", cases[_i].path);
@@ -454,7 +466,8 @@ END_TEST
 
 START_TEST(error_filter)
 {
-    struct fake_xen *fake = start_disk("block.filter=error,block.filter.error=ENOSPC,block.filter.every=3,block.filter.op=read");
+    struct fake_xen *fake =
+        start_disk("block.filter=error,block.filter.error=ENOSPC,block.filter.every=3,block.filter.op=read");
     for (unsigned i = 1; i <= 9; i++) {
         ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, 0, 512, 0), i % 3 == 0 ? -ENOSPC : 0);
         ck_assert_int_eq(run_one(fake, IOD_BLOCK_WRITE, 0, 0, 512, 0), 0);
@@ -473,8 +486,9 @@ static uint64_t now_ms(void)
 
 START_TEST(delay_filter)
 {
-    struct fake_xen *fake = start_disk(_i == 0 ? "block.filter=delay,block.filter.delay=50"
-                                               : "block.filter=delay,block.filter.delay=50,block.filter.when=before");
+    struct fake_xen *fake =
+        start_disk(_i == 0 ? "block.filter=delay,block.filter.delay=50"
+                           : "block.filter=delay,block.filter.delay=50,block.filter.when=before");
     uint64_t before = now_ms();
     ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, 4096, 4096, 0), 0);
     ck_assert_uint_ge(now_ms() - before, 50);
@@ -488,8 +502,9 @@ END_TEST
 START_TEST(finish_waits)
 {
     uint8_t back[4096];
-    struct fake_xen *fake = start_disk(_i == 0 ? "block.filter=delay,block.filter.delay=200"
-                                               : "block.filter=delay,block.filter.delay=200,block.filter.when=before");
+    struct fake_xen *fake =
+        start_disk(_i == 0 ? "block.filter=delay,block.filter.delay=200"
+                           : "block.filter=delay,block.filter.delay=200,block.filter.when=before");
     memset(fake_ram(fake), 0x77, 4096);
     submit(disks[0], IOD_BLOCK_WRITE, 0, 0, 4096, 0, 4096);
     iod_block_kick(disks[0]->block);
@@ -514,14 +529,15 @@ static bool is_true(void *self)
 }
 
 /*
- * A reset under delayed requests: what has not begun is given back and never touches image or memory; what is done is
- * told as it ended. Then the disk goes on.
+ * A reset under delayed requests: what has not begun is given back and never touches image or memory; what is
+ * done is told as it ended. Then the disk goes on.
  */
 START_TEST(cancel_gives_back)
 {
     bool before = _i != 0, quiet = false;
-    struct fake_xen *fake = start_disk(before ? "block.filter=delay,block.filter.delay=3600000,block.filter.when=before"
-                                              : "block.filter=delay,block.filter.delay=3600000");
+    struct fake_xen *fake =
+        start_disk(before ? "block.filter=delay,block.filter.delay=3600000,block.filter.when=before"
+                          : "block.filter=delay,block.filter.delay=3600000");
     uint8_t *ram = fake_ram(fake), back[4096];
     memset(ram, 0x77, 4096);
     struct ticket *write = submit(disks[0], IOD_BLOCK_WRITE, 0, 0, 4096, 0, 4096);
@@ -618,7 +634,9 @@ START_TEST(bounce_in_order)
     ck_assert_ptr_null(bounce_take(&bounce, 1));
     struct waiter waiters[3];
     for (unsigned i = 0; i < 3; i++) {
-        waiters[i] = (struct waiter){ .base.ready = waiter_ready, .bounce = &bounce, .length = i == 0 ? 3 * BOUNCE_PAGE : 1 };
+        waiters[i] = (struct waiter){ .base.ready = waiter_ready,
+                                      .bounce = &bounce,
+                                      .length = i == 0 ? 3 * BOUNCE_PAGE : 1 };
         bounce_wait(&bounce, &waiters[i].base);
     }
     bounce_give(&bounce, pieces[100], BOUNCE_PAGE);

@@ -82,8 +82,14 @@ static void console_start(struct iod_device *device)
 }
 
 static const struct iod_device_class console_class = {
-    .size = sizeof(console_class), .name = "test-console", .summary = "a console for tests", .version = 1,
-    .self_size = sizeof(struct console), .create = console_create, .open = console_open, .start = console_start,
+    .size = sizeof(console_class),
+    .name = "test-console",
+    .summary = "a console for tests",
+    .version = 1,
+    .self_size = sizeof(struct console),
+    .create = console_create,
+    .open = console_open,
+    .start = console_start,
 };
 static const struct iod_device_class *const classes[] = { &console_class, NULL };
 static const struct iod_module module = { .size = sizeof(module), .abi = IOD_ABI, .devices = classes };

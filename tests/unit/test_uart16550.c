@@ -318,8 +318,8 @@ static void set_true(void *self)
 START_TEST(stop_and_reset)
 {
     start_uart();
-    struct iod_device *device = list_first(&list_first(&fake_daemon(fake)->guests, struct guest, link)->devices,
-                                           struct iod_device, link);
+    struct iod_device *device = list_first(
+        &list_first(&fake_daemon(fake)->guests, struct guest, link)->devices, struct iod_device, link);
     struct device_stop stop;
     bool quiet = false;
     out(SCR, 0x11);
