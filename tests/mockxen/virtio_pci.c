@@ -349,5 +349,11 @@ int virtio_pci_open(struct virtio_driver *driver, struct mock_guest *guest, unsi
     }
     int result = place_bars(driver, window);
     result = result ? result : walk_capabilities(driver);
-    return result || interrupt != VIRTIO_MSIX ? result : enable_msix(driver);
+    if (result == 0 && interrupt == VIRTIO_MSIX) {
+        result = enable_msix(driver);
+    } else if (driver->pci.msix) {
+        config_set(driver, driver->pci.msix + PCI_MSIX_FLAGS, 2,
+                   0); /* whoever was here before may have left it on */
+    }
+    return result;
 }
