@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A host bridge for a guest that has no other: function 00:00.0, so that a guest that looks for PCI finds some, and
- * the address port 0xcf8. Xen itself latches a dword written there and turns 0xcfc into configuration cycles, but it
- * answers no read of the port: this device does.
+ * A host bridge for a guest that has no other: function 00:00.0, so that a guest that looks for PCI finds
+ * some, and the address port 0xcf8. Xen itself latches a dword written there and turns 0xcfc into
+ * configuration cycles, but it answers no read of the port: this device does.
  *
- * Identity: 8086:1237 (Intel 440FX), as Xen's HVM guests see: every PCI BIOS and kernel knows it, OVMF asserts on
- * another, and Linux's conf1 probe wants a host bridge or an Intel function on bus 0. Nothing of the chip but its
- * identity is there. The subsystem (XenSource) tells it from QEMU's.
+ * Identity: 8086:1237 (Intel 440FX), as Xen's HVM guests see: every PCI BIOS and kernel knows it, OVMF
+ * asserts on another, and Linux's conf1 probe wants a host bridge or an Intel function on bus 0. Nothing of
+ * the chip but its identity is there. The subsystem (XenSource) tells it from QEMU's.
  */
 #include <errno.h>
 
@@ -28,7 +28,10 @@ static const struct iod_field host_fields[] = {
     { .name = NULL },
 };
 
-/* Only dwords are the address register's; a narrower access there goes to whatever else is on the bus: nothing. */
+/*
+ * Only dwords are the address register's; a narrower access there goes to whatever else is on the bus:
+ * nothing.
+ */
 static uint64_t host_read(void *self, uint64_t offset, unsigned width)
 {
     const struct host_regs *regs = iod_regs(self);

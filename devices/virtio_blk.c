@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtio block device (virtio 1.2, section 5.2). A request is a chain: a 16-byte header, data, a status byte at the
- * very end, each cut into buffers as the driver likes. Requests live in a pool per queue, made when the driver starts;
- * when it is empty no more is taken from the ring, so a guest's load is bounded by the pool.
+ * Virtio block device (virtio 1.2, section 5.2). A request is a chain: a 16-byte header, data, a status byte
+ * at the very end, each cut into buffers as the driver likes. Requests live in a pool per queue, made when
+ * the driver starts; when it is empty no more is taken from the ring, so a guest's load is bounded by the
+ * pool.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -24,8 +25,8 @@
 #define CHAIN_ROOM QUEUE_SIZE_MAX
 #define BIT64(bit) (UINT64_C(1) << (bit))
 /*
- * Bytes mapped at once: with 254 segments that straddle a page at both ends still within IOD_MAP_MAX_PIECES. A longer
- * request (a driver with large segments) is done in parts, one after the other.
+ * Bytes mapped at once: with 254 segments that straddle a page at both ends still within IOD_MAP_MAX_PIECES.
+ * A longer request (a driver with large segments) is done in parts, one after the other.
  */
 #define PART_BYTES (UINT64_C(2) << 20)
 
@@ -57,7 +58,8 @@ struct queue {
     struct blk *blk;
     struct iod_virtq *virtq;
     uint8_t *pool;
-    unsigned room, made;  /* requests that the pool holds; those that were ever used (an idle pool stays untouched) */
+    unsigned room;        /* requests that the pool holds */
+    unsigned made;        /* those that were ever used: an idle pool stays untouched */
     struct request *free;
     bool full;            /* the ring may hold more than we could take */
     bool pushed;          /* a flush is due */
@@ -87,7 +89,9 @@ struct parsed {
 
 /* ---- parsing ---- */
 
-/* Takes `length` bytes off the front of the extents and copies them. 0, -EFAULT, or -EINVAL: fewer are there. */
+/*
+ * Takes `length` bytes off the front of the extents and copies them. 0, -EFAULT, or -EINVAL: fewer are there.
+ */
 static int take_front(struct blk *blk, struct iod_extent **extents, unsigned *count, void *to, size_t length)
 {
     uint8_t *at = to;
@@ -222,7 +226,9 @@ static void done(struct iod_block_request *block, int result)
         }
         result = -EIO;
     }
-    finish(request, result == 0 ? VIRTIO_BLK_S_OK : result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR);
+    finish(request, result == 0             ? VIRTIO_BLK_S_OK
+                    : result == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP
+                                            : VIRTIO_BLK_S_IOERR);
     iod_task_queue(blk->task);
     if (blk->waiting && blk->in_flight == 0) {
         blk->waiting = false;
@@ -241,7 +247,10 @@ static void submit(struct request *request)
     iod_block_submit(request->queue->blk->block, &request->block);
 }
 
-/* A completed write must be durable unless the driver took on to flush: no FLUSH, or its cache is switched off. */
+/*
+ * A completed write must be durable unless the driver took on to flush: no FLUSH, or its cache is switched
+ * off.
+ */
 static uint32_t write_flags(const struct blk *blk)
 {
     const struct blk_regs *regs = iod_regs(blk->device);
@@ -250,7 +259,8 @@ static uint32_t write_flags(const struct blk *blk)
     if (!(features & BIT64(VIRTIO_BLK_F_FLUSH))) {
         return IOD_BLOCK_FUA;
     }
-    return (features & BIT64(VIRTIO_BLK_F_CONFIG_WCE)) && regs->cache == CACHE_WRITETHROUGH ? IOD_BLOCK_FUA : 0;
+    return (features & BIT64(VIRTIO_BLK_F_CONFIG_WCE)) && regs->cache == CACHE_WRITETHROUGH ? IOD_BLOCK_FUA
+                                                                                            : 0;
 }
 
 /* Is the range whole sectors of the disk, and on it? */
@@ -269,7 +279,8 @@ static uint64_t part_bytes(const struct blk *blk)
     if (limits->max_length == 0 || limits->max_length >= PART_BYTES) {
         return PART_BYTES;
     }
-    return limits->max_length < limits->sector ? limits->sector : limits->max_length & ~(uint64_t)(limits->sector - 1);
+    return limits->max_length < limits->sector ? limits->sector
+                                               : limits->max_length & ~(uint64_t)(limits->sector - 1);
 }
 
 static enum iod_dma_dir direction(const struct request *request)
@@ -311,7 +322,8 @@ static bool next_part(struct request *request)
     return true;
 }
 
-static int begin_parts(struct request *request, const struct iod_extent *extents, unsigned count, uint64_t length)
+static int begin_parts(struct request *request, const struct iod_extent *extents, unsigned count,
+                       uint64_t length)
 {
     struct parts *parts = malloc(sizeof(*parts) + count * sizeof(*extents));
 
@@ -350,7 +362,8 @@ static int begin_data(struct request *request, const struct parsed *parsed)
     result = iod_dma_map(blk->device, extents, count, direction(request), &request->data);
     if (result < 0) {
         request->data = NULL;
-        return result == -ENOMEM && blk->in_flight ? -EAGAIN : result; /* others will give their mappings back */
+        return result == -ENOMEM && blk->in_flight ? -EAGAIN
+                                                   : result; /* others will give their mappings back */
     }
     request->block.length = length;
     request->block.data = request->data;
@@ -367,7 +380,8 @@ static int begin_range(struct request *request, struct parsed *parsed)
     struct virtio_blk_discard_write_zeroes segment;
     uint64_t length;
 
-    if (!(iod_virtio_features(blk->virtio) & BIT64(zero ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))) {
+    if (!(iod_virtio_features(blk->virtio) &
+          BIT64(zero ? VIRTIO_BLK_F_WRITE_ZEROES : VIRTIO_BLK_F_DISCARD))) {
         return -EOPNOTSUPP;
     }
     if (parsed->out_length != sizeof(segment) || limits->readonly ||
@@ -515,8 +529,8 @@ static uint64_t blk_features(void *self)
 {
     const struct blk *blk = self;
     const struct iod_block_limits *limits = iod_block_limits(blk->block);
-    uint64_t features = BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_BLK_SIZE) | BIT64(VIRTIO_BLK_F_TOPOLOGY) |
-                        BIT64(VIRTIO_BLK_F_FLUSH);
+    uint64_t features = BIT64(VIRTIO_BLK_F_SEG_MAX) | BIT64(VIRTIO_BLK_F_BLK_SIZE) |
+                        BIT64(VIRTIO_BLK_F_TOPOLOGY) | BIT64(VIRTIO_BLK_F_FLUSH);
 
     if (blk->count > 1) {
         features |= BIT64(VIRTIO_BLK_F_MQ);
@@ -655,8 +669,8 @@ static int blk_create(struct iod_device *device, struct iod_error *error)
                         blk->queue_size);
     }
     if (serial && strlen(serial) > VIRTIO_BLK_ID_BYTES) {
-        return iod_fail(error, EINVAL, "%s: serial=%s: must be at most %d bytes", iod_device_id(device), serial,
-                        VIRTIO_BLK_ID_BYTES);
+        return iod_fail(error, EINVAL, "%s: serial=%s: must be at most %d bytes", iod_device_id(device),
+                        serial, VIRTIO_BLK_ID_BYTES);
     }
     blk->block = iod_block_attach(device, "block", error);
     if (!blk->block) {

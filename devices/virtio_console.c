@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtio console (virtio 1.2, section 5.3), one port over a character backend. Neither direction holds a buffer of the
- * guest's while it waits: what can't go on is put back on the ring, so that a reset never waits for a peer.
+ * Virtio console (virtio 1.2, section 5.3), one port over a character backend. Neither direction holds a
+ * buffer of the guest's while it waits: what can't go on is put back on the ring, so that a reset never waits
+ * for a peer.
  */
 #include <errno.h>
 #include <linux/virtio_console.h>
@@ -41,7 +42,10 @@ static struct iod_virtq *queue_of(const struct console *console, unsigned index)
 
 /* ---- host to guest ---- */
 
-/* Tells the backend how much the next buffer takes; the buffer stays on the ring until there are bytes for it. */
+/*
+ * Tells the backend how much the next buffer takes; the buffer stays on the ring until there are bytes for
+ * it.
+ */
 static void offer(struct console *console)
 {
     struct iod_virtq *queue = queue_of(console, QUEUE_RECEIVE);
@@ -62,7 +66,8 @@ static void offer(struct console *console)
 }
 
 /* Writes as much as the chain takes; how many bytes that was. */
-static uint32_t fill(struct console *console, const struct iod_chain *chain, const uint8_t *bytes, size_t count)
+static uint32_t fill(struct console *console, const struct iod_chain *chain, const uint8_t *bytes,
+                     size_t count)
 {
     uint32_t written = 0;
 
@@ -102,8 +107,8 @@ static void console_receive(void *self, const uint8_t *bytes, size_t count)
 /* ---- guest to host ---- */
 
 /*
- * Sends the chain's readable bytes from `sent` on, at most *budget of them. true: the chain is done. A guest may have
- * changed a chain that was put back; then at worst its own bytes are missing.
+ * Sends the chain's readable bytes from `sent` on, at most *budget of them. true: the chain is done. A guest
+ * may have changed a chain that was put back; then at worst its own bytes are missing.
  */
 static bool send_chain(struct console *console, const struct iod_chain *chain, uint32_t *budget)
 {
@@ -169,7 +174,9 @@ static uint64_t console_features(void *self)
     const struct console *console = self;
     const struct iod_options *options = iod_device_options(console->device);
 
-    return iod_option_number(options, "cols") && iod_option_number(options, "rows") ? BIT64(VIRTIO_CONSOLE_F_SIZE) : 0;
+    return iod_option_number(options, "cols") && iod_option_number(options, "rows")
+               ? BIT64(VIRTIO_CONSOLE_F_SIZE)
+               : 0;
 }
 
 static void console_config_read(void *self, void *config)

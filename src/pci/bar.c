@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Base address registers. Sizing needs no code: the bits below the size are not writable. What needs care is when a
- * region is shown: only while its space is decoded and the register holds a place, not a guest's sizing pattern.
+ * Base address registers. Sizing needs no code: the bits below the size are not writable. What needs care is
+ * when a region is shown: only while its space is decoded and the register holds a place, not a guest's
+ * sizing pattern.
  */
 #include <errno.h>
 
@@ -89,11 +90,13 @@ static int check_bar(const struct iod_pci *pci, unsigned index, enum iod_pci_bar
 
     if (index + (wide ? 1 : 0) >= PCI_BARS || pci->bars[index].region ||
         (pci->writable[PCI_BASE_ADDRESS_0 + 4 * index + 3] != 0) || (wide && pci->bars[index + 1].region)) {
-        return iod_fail(error, EINVAL, "%s: BAR %u: no such register, or used twice", iod_device_id(pci->device), index);
+        return iod_fail(error, EINVAL, "%s: BAR %u: no such register, or used twice",
+                        iod_device_id(pci->device), index);
     }
     if (size == 0 || (size & (size - 1)) || size < (io ? 4 : 4096) || (io && size > 256) ||
         (!wide && size > UINT32_C(0x80000000))) {
-        return iod_fail(error, EINVAL, "%s: BAR %u: %llu bytes: must be a power of two that such a BAR can hold",
+        return iod_fail(error, EINVAL,
+                        "%s: BAR %u: %llu bytes: must be a power of two that such a BAR can hold",
                         iod_device_id(pci->device), index, (unsigned long long)size);
     }
     return 0;
@@ -112,9 +115,11 @@ int iod_pci_bar(struct iod_pci *pci, unsigned index, enum iod_pci_bar kind, stru
     if (result < 0) {
         return result;
     }
-    low[0] = kind == IOD_PCI_BAR_IO ? PCI_BASE_ADDRESS_SPACE_IO
-           : kind == IOD_PCI_BAR_MEM64 ? PCI_BASE_ADDRESS_MEM_TYPE_64
-           : kind == IOD_PCI_BAR_MEM64_PREFETCH ? PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH : 0;
+    low[0] = kind == IOD_PCI_BAR_IO      ? PCI_BASE_ADDRESS_SPACE_IO
+             : kind == IOD_PCI_BAR_MEM64 ? PCI_BASE_ADDRESS_MEM_TYPE_64
+             : kind == IOD_PCI_BAR_MEM64_PREFETCH
+                 ? PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH
+                 : 0;
     for (unsigned i = 0; i < length; i++) {
         writable[i] = (uint8_t)(mask >> (8 * i));
     }

@@ -61,8 +61,8 @@ static bool slot_free(const struct pci_bus *bus, unsigned slot)
 }
 
 /*
- * The default place: upwards alone; from the far end downwards beside another emulator, which fills its bus from
- * below. Only what the configuration names earlier decides, so it is the same at each start.
+ * The default place: upwards alone; from the far end downwards beside another emulator, which fills its bus
+ * from below. Only what the configuration names earlier decides, so it is the same at each start.
  */
 static int default_slot(const struct pci_bus *bus, bool beside)
 {
@@ -76,7 +76,8 @@ static int default_slot(const struct pci_bus *bus, bool beside)
     return -1;
 }
 
-static int choose_devfn(const struct pci_bus *bus, const struct iod_pci *pci, int wanted, struct iod_error *error)
+static int choose_devfn(const struct pci_bus *bus, const struct iod_pci *pci, int wanted,
+                        struct iod_error *error)
 {
     const struct device_keys *keys = device_keys(pci->device);
     unsigned slot, function = 0;
@@ -135,8 +136,9 @@ int pci_bus_join(struct iod_pci *pci, int wanted, struct iod_error *error)
     }
     result = guest_claim_function(guest, (uint16_t)devfn);
     if (result < 0) {
-        return iod_fail(error, -result, "%s: PCI address %02x.%x can't be claimed", iod_device_id(pci->device),
-                        (unsigned)devfn / PCI_FUNCTIONS, (unsigned)devfn % PCI_FUNCTIONS);
+        return iod_fail(error, -result, "%s: PCI address %02x.%x can't be claimed",
+                        iod_device_id(pci->device), (unsigned)devfn / PCI_FUNCTIONS,
+                        (unsigned)devfn % PCI_FUNCTIONS);
     }
     pci->bus = bus;
     pci->devfn = (uint8_t)devfn;

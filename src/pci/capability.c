@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The capability list: each in the first free run of dwords behind the header, linked in the order of adding. */
+/*
+ * The capability list: each in the first free run of dwords behind the header, linked in the order of adding.
+ */
 #include <errno.h>
 #include <string.h>
 

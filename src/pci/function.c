@@ -97,7 +97,8 @@ struct iod_pci *iod_pci_add(struct iod_device *device, const struct iod_pci_ids 
     struct iod_pci *pci;
 
     if (guest_arch(device_guest(device)) != ARCH_X86) {
-        iod_fail(error, EOPNOTSUPP, "%s: no PCI on Arm: Xen sends no configuration cycles there; use bus=mmio",
+        iod_fail(error, EOPNOTSUPP,
+                 "%s: no PCI on Arm: Xen sends no configuration cycles there; use bus=mmio",
                  iod_device_id(device));
         return NULL;
     }

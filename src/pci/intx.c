@@ -8,7 +8,8 @@
 static int drive(struct iod_pci *pci, bool level)
 {
     pci->driven = level;
-    return guest_intx(device_guest(pci->device), pci->devfn / PCI_FUNCTIONS, pci->devfn % PCI_FUNCTIONS & 3, level);
+    return guest_intx(device_guest(pci->device), pci->devfn / PCI_FUNCTIONS, pci->devfn % PCI_FUNCTIONS & 3,
+                      level);
 }
 
 static bool wanted(const struct iod_pci *pci)

@@ -13,8 +13,8 @@ void pci_message(struct iod_pci *pci, uint64_t address, uint32_t data)
     int result = guest_msi(device_guest(pci->device), address, data);
 
     if (result < 0) {
-        iod_guest_error(pci->device, "the message 0x%llx/0x%x is refused (%d)", (unsigned long long)address, data,
-                        -result);
+        iod_guest_error(pci->device, "the message 0x%llx/0x%x is refused (%d)", (unsigned long long)address,
+                        data, -result);
     }
 }
 
@@ -76,7 +76,8 @@ int iod_pci_msi(struct iod_pci *pci, unsigned vectors, struct iod_error *error)
     int at;
 
     if (vectors == 0 || vectors > 32 || (vectors & (vectors - 1)) || pci->msi) {
-        return iod_fail(error, EINVAL, "%s: %u MSI vectors: must be a power of two up to 32, and asked for once",
+        return iod_fail(error, EINVAL,
+                        "%s: %u MSI vectors: must be a power of two up to 32, and asked for once",
                         iod_device_id(pci->device), vectors);
     }
     while (1u << log < vectors) {

@@ -11,8 +11,8 @@
 enum { FIELD_TABLE, FIELD_PENDING, FIELDS };
 
 /*
- * A part of its own, as its size depends on the number of vectors: regs are `vectors` table entries of four words,
- * then the pending bits.
+ * A part of its own, as its size depends on the number of vectors: regs are `vectors` table entries of four
+ * words, then the pending bits.
  */
 struct pci_msix {
     struct device_part part;
@@ -44,8 +44,9 @@ static uint16_t msix_flags(const struct iod_pci *pci)
 }
 
 /*
- * A message whose data names vector 0 (no CPU has that one) is Xen's form of a pirq: a Linux HVM guest gets it as an
- * event channel, masks it there, and never touches the entry's mask bit, which stays set from the reset.
+ * A message whose data names vector 0 (no CPU has that one) is Xen's form of a pirq: a Linux HVM guest gets
+ * it as an event channel, masks it there, and never touches the entry's mask bit, which stays set from the
+ * reset.
  */
 static bool is_pirq(const uint32_t *words)
 {
@@ -178,7 +179,9 @@ static void msix_reset(struct device_part *part)
     }
 }
 
-/* A guest could have written nothing else; pending bits beyond the last vector would be read past the table. */
+/*
+ * A guest could have written nothing else; pending bits beyond the last vector would be read past the table.
+ */
 static int msix_load(struct device_part *part, struct iod_reader *reader, struct iod_error *error)
 {
     struct pci_msix *msix = list_entry(part, struct pci_msix, part);
@@ -203,8 +206,11 @@ static void describe(struct pci_msix *msix)
     msix->fields[FIELD_TABLE] = (struct iod_field){ .name = "table", .since = 1, .offset = 0, .width = 4,
                                                     .count = (uint16_t)(msix->vectors * ENTRY_WORDS) };
     msix->fields[FIELD_PENDING] =
-        (struct iod_field){ .name = "pending", .since = 1, .offset = (uint16_t)(msix->vectors * PCI_MSIX_ENTRY_SIZE),
-                            .width = 8, .count = (uint16_t)pending_words(msix) };
+        (struct iod_field){ .name = "pending",
+                            .since = 1,
+                            .offset = (uint16_t)(msix->vectors * PCI_MSIX_ENTRY_SIZE),
+                            .width = 8,
+                            .count = (uint16_t)pending_words(msix) };
     msix->ops = (struct device_part_ops){
         .name = "msix",
         .fields = msix->fields,

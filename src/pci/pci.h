@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Inside the PCI room: one bus per guest, up to 256 functions on it. Configuration space is 256 plain bytes in the
- * function's saved state; masks beside it say which bits the guest may write. Names: linux/pci_regs.h.
+ * Inside the PCI room: one bus per guest, up to 256 functions on it. Configuration space is 256 plain bytes
+ * in the function's saved state; masks beside it say which bits the guest may write. Names: linux/pci_regs.h.
  */
 #ifndef PCI_PCI_H
 #define PCI_PCI_H

@@ -82,7 +82,8 @@ static uint64_t mmio_read(void *self, uint64_t offset, unsigned width)
     if (offset >= VIRTIO_MMIO_CONFIG) {
         return virtio_config_read(virtio, offset - VIRTIO_MMIO_CONFIG, width);
     }
-    return (read_register(virtio, offset & ~UINT64_C(3)) >> (8 * (offset & 3))) & (UINT64_MAX >> (64 - 8 * width));
+    return (read_register(virtio, offset & ~UINT64_C(3)) >> (8 * (offset & 3))) &
+           (UINT64_MAX >> (64 - 8 * width));
 }
 
 /* ---- writing ---- */
@@ -163,8 +164,9 @@ static void queue_pfn(struct iod_virtq *queue, uint32_t pfn)
     }
     if (regs->enabled || page == 0 || (page & (page - 1)) || align < 4 || (align & (align - 1)) ||
         regs->size > queue->max) {
-        iod_guest_error(queue->virtio->device, "queue %u: page number 0x%x with page size %llu and alignment %llu",
-                        queue->index, pfn, (unsigned long long)page, (unsigned long long)align);
+        iod_guest_error(queue->virtio->device,
+                        "queue %u: page number 0x%x with page size %llu and alignment %llu", queue->index,
+                        pfn, (unsigned long long)page, (unsigned long long)align);
         return;
     }
     regs->desc = pfn * page;
@@ -290,7 +292,8 @@ static int mmio_attach(struct iod_virtio *virtio, struct iod_error *error)
     struct iod_error wire = { 0 };
 
     if (!keys->has_base) {
-        return iod_fail(error, EINVAL, "%s: bus=%s needs base=ADDRESS, as the guest's device tree or command line says",
+        return iod_fail(error, EINVAL,
+                        "%s: bus=%s needs base=ADDRESS, as the guest's device tree or command line says",
                         iod_device_id(virtio->device), virtio->transport->name);
     }
     if (!keys->has_irq) {
@@ -310,8 +313,8 @@ static int mmio_attach(struct iod_virtio *virtio, struct iod_error *error)
 
 const struct virtio_transport transport_mmio = {
     .name = "mmio",
-    .features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX) |
-                BIT64(VIRTIO_F_RING_RESET),
+    .features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
+                BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_RESET),
     .interrupt = mmio_interrupt,
     .reset = mmio_reset,
     .start = mmio_start,
@@ -321,7 +324,8 @@ const struct virtio_transport transport_mmio = {
 const struct virtio_transport transport_mmio_legacy = {
     .name = "mmio-legacy",
     .legacy = true,
-    .features = BIT64(VIRTIO_F_ANY_LAYOUT) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX),
+    .features =
+        BIT64(VIRTIO_F_ANY_LAYOUT) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX),
     .interrupt = mmio_interrupt,
     .reset = mmio_reset,
     .start = mmio_start,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtio over PCI, modern only (virtio 1.2, section 4.1): BAR 0 holds the four structures, a page each; BAR 1 MSI-X.
- * Both are 32-bit memory BARs, as a guest without firmware finds room for these most surely.
+ * Virtio over PCI, modern only (virtio 1.2, section 4.1): BAR 0 holds the four structures, a page each; BAR 1
+ * MSI-X. Both are 32-bit memory BARs, as a guest without firmware finds room for these most surely.
  */
 #include <errno.h>
 #include <linux/pci_regs.h>
@@ -14,8 +14,14 @@
 #include "virtio/virtq.h"
 
 #define BIT64(bit) (UINT64_C(1) << (bit))
-enum { PAGE_COMMON = 0x0000, PAGE_ISR = 0x1000, PAGE_DEVICE = 0x2000, PAGE_NOTIFY = 0x3000, BAR_LENGTH = 0x4000,
-       PAGE_MASK = 0xfff };
+enum {
+    PAGE_COMMON = 0x0000,
+    PAGE_ISR = 0x1000,
+    PAGE_DEVICE = 0x2000,
+    PAGE_NOTIFY = 0x3000,
+    BAR_LENGTH = 0x4000,
+    PAGE_MASK = 0xfff
+};
 enum { BAR_REGISTERS = 0, BAR_MSIX = 1 };
 #define NOTIFY_STRIDE 4u /* bytes between two queues' notification addresses */
 #define COMMON_LENGTH (VIRTIO_PCI_COMMON_Q_RESET + 2u)
@@ -25,13 +31,17 @@ enum { BAR_REGISTERS = 0, BAR_MSIX = 1 };
 static const struct {
     uint8_t offset, width;
 } common_fields[] = {
-    { VIRTIO_PCI_COMMON_DFSELECT, 4 },  { VIRTIO_PCI_COMMON_DF, 4 },        { VIRTIO_PCI_COMMON_GFSELECT, 4 },
-    { VIRTIO_PCI_COMMON_GF, 4 },        { VIRTIO_PCI_COMMON_MSIX, 2 },      { VIRTIO_PCI_COMMON_NUMQ, 2 },
-    { VIRTIO_PCI_COMMON_STATUS, 1 },    { VIRTIO_PCI_COMMON_CFGGENERATION, 1 }, { VIRTIO_PCI_COMMON_Q_SELECT, 2 },
-    { VIRTIO_PCI_COMMON_Q_SIZE, 2 },    { VIRTIO_PCI_COMMON_Q_MSIX, 2 },    { VIRTIO_PCI_COMMON_Q_ENABLE, 2 },
-    { VIRTIO_PCI_COMMON_Q_NOFF, 2 },    { VIRTIO_PCI_COMMON_Q_DESCLO, 4 },  { VIRTIO_PCI_COMMON_Q_DESCHI, 4 },
-    { VIRTIO_PCI_COMMON_Q_AVAILLO, 4 }, { VIRTIO_PCI_COMMON_Q_AVAILHI, 4 }, { VIRTIO_PCI_COMMON_Q_USEDLO, 4 },
-    { VIRTIO_PCI_COMMON_Q_USEDHI, 4 },  { VIRTIO_PCI_COMMON_Q_NDATA, 2 },   { VIRTIO_PCI_COMMON_Q_RESET, 2 },
+    { VIRTIO_PCI_COMMON_DFSELECT, 4 },  { VIRTIO_PCI_COMMON_DF, 4 },
+    { VIRTIO_PCI_COMMON_GFSELECT, 4 },  { VIRTIO_PCI_COMMON_GF, 4 },
+    { VIRTIO_PCI_COMMON_MSIX, 2 },      { VIRTIO_PCI_COMMON_NUMQ, 2 },
+    { VIRTIO_PCI_COMMON_STATUS, 1 },    { VIRTIO_PCI_COMMON_CFGGENERATION, 1 },
+    { VIRTIO_PCI_COMMON_Q_SELECT, 2 },  { VIRTIO_PCI_COMMON_Q_SIZE, 2 },
+    { VIRTIO_PCI_COMMON_Q_MSIX, 2 },    { VIRTIO_PCI_COMMON_Q_ENABLE, 2 },
+    { VIRTIO_PCI_COMMON_Q_NOFF, 2 },    { VIRTIO_PCI_COMMON_Q_DESCLO, 4 },
+    { VIRTIO_PCI_COMMON_Q_DESCHI, 4 },  { VIRTIO_PCI_COMMON_Q_AVAILLO, 4 },
+    { VIRTIO_PCI_COMMON_Q_AVAILHI, 4 }, { VIRTIO_PCI_COMMON_Q_USEDLO, 4 },
+    { VIRTIO_PCI_COMMON_Q_USEDHI, 4 },  { VIRTIO_PCI_COMMON_Q_NDATA, 2 },
+    { VIRTIO_PCI_COMMON_Q_RESET, 2 },
 };
 
 static uint32_t read_queue(const struct iod_virtq *queue, unsigned field)
@@ -112,14 +122,16 @@ static uint32_t read_common(const struct iod_virtio *virtio, unsigned offset, un
         if (length < 4) {
             bytes &= (UINT64_C(1) << (8 * length)) - 1;
         }
-        value |= (uint32_t)(field >= offset ? bytes << (8 * (field - offset)) : bytes >> (8 * (offset - field)));
+        value |=
+            (uint32_t)(field >= offset ? bytes << (8 * (field - offset)) : bytes >> (8 * (offset - field)));
     }
     return width < 4 ? value & ((UINT32_C(1) << (8 * width)) - 1) : value;
 }
 
 static uint16_t vector_or_none(const struct iod_virtio *virtio, uint32_t value)
 {
-    return value <= virtio->count ? (uint16_t)value : VIRTIO_NO_VECTOR; /* a vector a queue, and one for configuration */
+    return value <= virtio->count ? (uint16_t)value
+                                  : VIRTIO_NO_VECTOR; /* a vector a queue, and one for configuration */
 }
 
 static void half(uint64_t *address, bool high, uint32_t value)
@@ -345,7 +357,8 @@ static void pci_interrupt(struct iod_virtio *virtio, int queue)
     bool config = queue == VIRTIO_CONFIG_INTERRUPT;
 
     if (iod_pci_msix_enabled(virtio->pci)) {
-        uint16_t vector = config ? virtio_regs(virtio)->config_vector : virtq_regs(&virtio->queues[queue])->vector;
+        uint16_t vector =
+            config ? virtio_regs(virtio)->config_vector : virtq_regs(&virtio->queues[queue])->vector;
 
         if (vector != VIRTIO_NO_VECTOR) {
             iod_msi_send(virtio->pci, vector);
@@ -371,10 +384,14 @@ static bool pci_may_dma(const struct iod_virtio *virtio)
 }
 
 /* One structure's capability (4.1.4): `extra` is what follows the common part. */
-static int add_capability(struct iod_virtio *virtio, uint8_t type, uint32_t offset, uint32_t length, size_t extra)
+static int add_capability(struct iod_virtio *virtio, uint8_t type, uint32_t offset, uint32_t length,
+                          size_t extra)
 {
-    struct virtio_pci_notify_cap cap = { .cap = { .cfg_type = type, .bar = BAR_REGISTERS, .offset = offset,
-                                                  .length = length, .cap_len = (uint8_t)(sizeof(cap.cap) + extra) } };
+    struct virtio_pci_notify_cap cap = { .cap = { .cfg_type = type,
+                                                  .bar = BAR_REGISTERS,
+                                                  .offset = offset,
+                                                  .length = length,
+                                                  .cap_len = (uint8_t)(sizeof(cap.cap) + extra) } };
     struct virtio_pci_cfg_cap writable = { .cap = { .bar = 0xff, .offset = UINT32_MAX, .length = UINT32_MAX },
                                            .pci_cfg_data = { 0xff, 0xff, 0xff, 0xff } };
     const size_t head = offsetof(struct virtio_pci_cap, cap_len);
@@ -391,7 +408,8 @@ static int add_capabilities(struct iod_virtio *virtio)
 
     if (add_capability(virtio, VIRTIO_PCI_CAP_COMMON_CFG, PAGE_COMMON, COMMON_LENGTH, 0) < 0 ||
         add_capability(virtio, VIRTIO_PCI_CAP_ISR_CFG, PAGE_ISR, 1, 0) < 0 ||
-        add_capability(virtio, VIRTIO_PCI_CAP_NOTIFY_CFG, PAGE_NOTIFY, virtio->count * NOTIFY_STRIDE, 4) < 0 ||
+        add_capability(virtio, VIRTIO_PCI_CAP_NOTIFY_CFG, PAGE_NOTIFY, virtio->count * NOTIFY_STRIDE, 4) <
+            0 ||
         (virtio->class->config_size &&
          add_capability(virtio, VIRTIO_PCI_CAP_DEVICE_CFG, PAGE_DEVICE, virtio->class->config_size, 0) < 0)) {
         return -ENOSPC;
@@ -432,7 +450,8 @@ static int pci_attach(struct iod_virtio *virtio, struct iod_error *error)
         return result;
     }
     if (add_capabilities(virtio) < 0) {
-        return iod_fail(error, ENOSPC, "%s: no room for the virtio capabilities", iod_device_id(virtio->device));
+        return iod_fail(error, ENOSPC, "%s: no room for the virtio capabilities",
+                        iod_device_id(virtio->device));
     }
     virtio->irq = iod_pci_intx(virtio->pci, NULL); /* NULL on PVH: messages only */
     return 0;
@@ -440,8 +459,8 @@ static int pci_attach(struct iod_virtio *virtio, struct iod_error *error)
 
 const struct virtio_transport transport_pci = {
     .name = "pci",
-    .features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) | BIT64(VIRTIO_RING_F_EVENT_IDX) |
-                BIT64(VIRTIO_F_RING_RESET),
+    .features = BIT64(VIRTIO_F_VERSION_1) | BIT64(VIRTIO_RING_F_INDIRECT_DESC) |
+                BIT64(VIRTIO_RING_F_EVENT_IDX) | BIT64(VIRTIO_F_RING_RESET),
     .interrupt = pci_interrupt,
     .reset = pci_reset,
     .may_dma = pci_may_dma,

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Status, features and the life of a virtio device, whatever the transport. Virtio 1.2, sections 2.1, 2.2 and 3.1.
- * A reset ends only when nothing of the device can touch guest memory any more: its write is deferred until the core
- * has quiesced the device.
+ * Status, features and the life of a virtio device, whatever the transport. Virtio 1.2, sections 2.1, 2.2
+ * and 3.1. A reset ends only when nothing of the device can touch guest memory any more: its write is
+ * deferred until the core has quiesced the device.
  */
 #include <errno.h>
 #include <linux/virtio_config.h>
@@ -17,9 +17,9 @@
 #include "virtio/virtq.h"
 
 #define BIT64(bit) (UINT64_C(1) << (bit))
-#define DRIVER_BITS                                                                                                    \
-    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK | VIRTIO_CONFIG_S_FEATURES_OK |  \
-     VIRTIO_CONFIG_S_FAILED)
+#define DRIVER_BITS                                                                                          \
+    (VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | VIRTIO_CONFIG_S_DRIVER_OK |                      \
+     VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_FAILED)
 
 static void *class_self(const struct iod_virtio *virtio)
 {
@@ -58,10 +58,12 @@ void virtio_driver_features(struct iod_virtio *virtio, uint32_t value)
     struct virtio_regs *regs = virtio_regs(virtio);
     unsigned shift = 32 * (regs->driver_features_select & 1);
 
-    if (regs->driver_features_select > 1 || (regs->status & (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK))) {
+    if (regs->driver_features_select > 1 ||
+        (regs->status & (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK))) {
         return;
     }
-    regs->driver_features = (regs->driver_features & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)value << shift;
+    regs->driver_features = (regs->driver_features & ~((uint64_t)UINT32_MAX << shift)) | (uint64_t)value
+                                                                                             << shift;
     if (virtio->transport->legacy) {
         regs->driver_features &= virtio_offered(virtio); /* no FEATURES_OK to refuse with */
     }
@@ -144,7 +146,8 @@ static void set_status(struct iod_virtio *virtio, uint8_t value)
     uint8_t added = (uint8_t)(value & DRIVER_BITS & ~regs->status);
 
     if (regs->status & DRIVER_BITS & ~value) {
-        iod_guest_error(virtio->device, "status 0x%x: bits of 0x%x can't be cleared but by a reset", value, regs->status);
+        iod_guest_error(virtio->device, "status 0x%x: bits of 0x%x can't be cleared but by a reset", value,
+                        regs->status);
     }
     if (virtio->transport->legacy) {
         added &= (uint8_t)~VIRTIO_CONFIG_S_FEATURES_OK;
@@ -270,7 +273,8 @@ void virtio_kick(struct iod_virtio *virtio, uint32_t queue)
         iod_guest_error(virtio->device, "a notification for queue %u, which is not enabled", queue);
         return;
     }
-    if (virtio->transport->legacy && (status & VIRTIO_CONFIG_S_DRIVER) && !(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
+    if (virtio->transport->legacy && (status & VIRTIO_CONFIG_S_DRIVER) &&
+        !(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
         go_live(virtio); /* old drivers do I/O while they still probe */
     }
     virtio_look_again(virtio, queue);
@@ -308,7 +312,8 @@ uint32_t virtio_config_read(struct iod_virtio *virtio, uint64_t offset, unsigned
 void virtio_config_write(struct iod_virtio *virtio, uint64_t offset, unsigned width, uint32_t value)
 {
     if (!virtio->class->config_write || offset + width > virtio->class->config_size) {
-        iod_guest_error(virtio->device, "a write to its configuration at %u, which can't be written", (unsigned)offset);
+        iod_guest_error(virtio->device, "a write to its configuration at %u, which can't be written",
+                        (unsigned)offset);
         return;
     }
     virtio->class->config_write(class_self(virtio), (unsigned)offset, &value, width);
@@ -364,7 +369,8 @@ static int virtio_load(struct device_part *part, struct iod_reader *reader, stru
 
     if (regs->driver_features & ~virtio_offered(virtio) &&
         (regs->status & (VIRTIO_CONFIG_S_FEATURES_OK | VIRTIO_CONFIG_S_DRIVER_OK))) {
-        return iod_fail(error, EINVAL, "saved state of %s: the guest uses features 0x%llx that are not offered here",
+        return iod_fail(error, EINVAL,
+                        "saved state of %s: the guest uses features 0x%llx that are not offered here",
                         iod_device_id(virtio->device),
                         (unsigned long long)(regs->driver_features & ~virtio_offered(virtio)));
     }
@@ -412,7 +418,8 @@ static const struct device_part_ops virtio_part_ops = {
 
 static const struct virtio_transport *choose_transport(struct iod_device *device, struct iod_error *error)
 {
-    static const struct virtio_transport *const all[] = { &transport_pci, &transport_mmio, &transport_mmio_legacy };
+    static const struct virtio_transport *const all[] = { &transport_pci, &transport_mmio,
+                                                          &transport_mmio_legacy };
     const char *bus = device_keys(device)->bus;
 
     if (!bus) {
@@ -429,8 +436,9 @@ static const struct virtio_transport *choose_transport(struct iod_device *device
 
 static bool acceptable(const struct iod_virtio_class *class, unsigned count, const uint16_t *sizes)
 {
-    if (count == 0 || count > class->queues || count > VIRTIO_QUEUES_MAX || class->config_size > VIRTIO_CONFIG_MAX ||
-        !class->features || !class->notify || (class->config_size && !class->config_read)) {
+    if (count == 0 || count > class->queues || count > VIRTIO_QUEUES_MAX ||
+        class->config_size > VIRTIO_CONFIG_MAX || !class->features || !class->notify ||
+        (class->config_size && !class->config_read)) {
         return false;
     }
     for (unsigned i = 0; i < count; i++) {
@@ -458,8 +466,8 @@ static int make_queues(struct iod_virtio *virtio, unsigned count, const uint16_t
     return 0;
 }
 
-struct iod_virtio *iod_virtio_add(struct iod_device *device, const struct iod_virtio_class *class, unsigned count,
-                                  const uint16_t *sizes, struct iod_error *error)
+struct iod_virtio *iod_virtio_add(struct iod_device *device, const struct iod_virtio_class *class,
+                                  unsigned count, const uint16_t *sizes, struct iod_error *error)
 {
     const struct virtio_transport *transport = choose_transport(device, error);
     struct iod_virtio *virtio;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Inside the virtio room: the device's status and features (virtio.c), its queues (virtq.c) and what a transport adds.
- * Hosts are little-endian here, as virtio is.
+ * Inside the virtio room: the device's status and features (virtio.c), its queues (virtq.c) and what a
+ * transport adds. Hosts are little-endian here, as virtio is.
  */
 #ifndef VIRTIO_VIRTIO_H
 #define VIRTIO_VIRTIO_H

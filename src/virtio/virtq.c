@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The split ring. Guest memory is read once and never trusted: indices are bounded by the ring's size, chains by the
- * descriptors there are, and whatever breaks the rules ends in NEEDS_RESET.
+ * The split ring. Guest memory is read once and never trusted: indices are bounded by the ring's size, chains
+ * by the descriptors there are, and whatever breaks the rules ends in NEEDS_RESET.
  */
 #include <errno.h>
 #include <linux/virtio_ring.h>
@@ -68,8 +68,8 @@ static unsigned look(struct iod_virtq *queue)
     __atomic_thread_fence(__ATOMIC_ACQUIRE); /* the entries are read after the index that covers them */
     count = walk_available(index, regs->next_avail, regs->size);
     if (count < 0) {
-        iod_virtio_broken(queue->virtio, "queue %u: available index %u is ahead of %u by more than %u", queue->index,
-                          index, regs->next_avail, regs->size);
+        iod_virtio_broken(queue->virtio, "queue %u: available index %u is ahead of %u by more than %u",
+                          queue->index, index, regs->next_avail, regs->size);
         return 0;
     }
     queue->avail = index;
@@ -156,7 +156,8 @@ int iod_virtq_pop(struct iod_virtq *queue, struct iod_chain *chain)
         virtio_look_again(queue->virtio, queue->index); /* later: other devices and guests come first */
         return 0;
     }
-    if (queue->avail == regs->next_avail && !look(queue) && (!iod_virtq_ready(queue) || !look_with_kicks_on(queue))) {
+    if (queue->avail == regs->next_avail && !look(queue) &&
+        (!iod_virtq_ready(queue) || !look_with_kicks_on(queue))) {
         return 0;
     }
     if (!read16(queue, queue->driver, avail_entry(regs->next_avail & (regs->size - 1)), &head)) {
@@ -217,7 +218,8 @@ void iod_virtq_push(struct iod_virtq *queue, uint16_t head, uint32_t written)
         return;
     }
     queue->in_flight--;
-    if (iod_window_write(queue->device, used_entry(regs->used & (regs->size - 1)), &element, sizeof(element)) < 0) {
+    if (iod_window_write(queue->device, used_entry(regs->used & (regs->size - 1)), &element,
+                         sizeof(element)) < 0) {
         unreachable_ring(queue);
         return;
     }

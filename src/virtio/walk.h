@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From descriptors to a chain: pure functions over descriptors that were copied out of guest memory once, so that they
- * are fuzzed as they are. Virtio 1.2, section 2.7.5.
+ * From descriptors to a chain: pure functions over descriptors that were copied out of guest memory once, so
+ * that they are fuzzed as they are. Virtio 1.2, section 2.7.5.
  */
 #ifndef VIRTIO_WALK_H
 #define VIRTIO_WALK_H

@@ -38,9 +38,10 @@ static void open_driver(int place, const char *device, const char *options, uint
     snprintf(text, sizeof(text), "%s,%s%s", device, places[place].keys, options);
     fixture_run(&f, "--device", text, NULL);
     struct virtio_arena arena = virtio_arena_make(f.guest, mock_ram_base(f.guest) + (2 << 20), 4 << 20);
-    int result = places[place].base
-        ? virtio_mmio_open(&driver, f.guest, 0, places[place].base, id, places[place].interrupt, places[place].line, arena)
-        : virtio_pci_open(&driver, f.guest, 0, 5 << 3, id, places[place].interrupt, WINDOW, arena);
+    int result = places[place].base ? virtio_mmio_open(&driver, f.guest, 0, places[place].base, id,
+                                                       places[place].interrupt, places[place].line, arena)
+                                    : virtio_pci_open(&driver, f.guest, 0, 5 << 3, id,
+                                                      places[place].interrupt, WINDOW, arena);
     ck_assert_int_eq(result, 0);
 }
 
@@ -60,16 +61,20 @@ static void end(void)
     fixture_stop(&f);
 }
 
-static const uint64_t ring_features = VIRTIO_FEATURE(VIRTIO_F_VERSION_1) | VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX) |
+static const uint64_t ring_features = VIRTIO_FEATURE(VIRTIO_F_VERSION_1) |
+                                      VIRTIO_FEATURE(VIRTIO_RING_F_EVENT_IDX) |
                                       VIRTIO_FEATURE(VIRTIO_RING_F_INDIRECT_DESC);
 
 /* ---- virtio-rng ---- */
 
 static uint32_t random_into(uint64_t gpa, uint32_t length)
 {
-    struct virtio_buffer buffers[2] = {{gpa, length / 2, true}, {gpa + length / 2, length - length / 2, true}};
+    struct virtio_buffer buffers[2] = {{gpa, length / 2, true},
+                                       {gpa + length / 2, length - length / 2, true}};
     uint32_t written = 0;
-    ck_assert_int_ge(virtio_queue_put(driver.queues[0], buffers, 2, virtio_has(&driver, VIRTIO_RING_F_INDIRECT_DESC), &f), 0);
+    ck_assert_int_ge(
+        virtio_queue_put(driver.queues[0], buffers, 2, virtio_has(&driver, VIRTIO_RING_F_INDIRECT_DESC), &f),
+        0);
     virtio_queue_kick(driver.queues[0]);
     ck_assert_int_eq(virtio_queue_wait(driver.queues[0], VIRTIO_TIMEOUT_MS), 0);
     ck_assert_ptr_eq(virtio_queue_take(driver.queues[0], &written), &f);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bytes as the memory of a guest with a virtqueue in it: two bytes of ring features and choices, then memory from the
- * descriptor table on. Whatever they are, chains keep within their bounds and a drain ends.
+ * Bytes as the memory of a guest with a virtqueue in it: two bytes of ring features and choices, then memory
+ * from the descriptor table on. Whatever they are, chains keep within their bounds and a drain ends.
  */
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_ring.h>
@@ -79,7 +79,11 @@ static void drain(void *self, unsigned index)
 }
 
 static const struct iod_virtio_class fuzz_class = {
-    .size = sizeof(struct iod_virtio_class), .device_id = 1, .queues = 1, .features = no_features, .notify = drain,
+    .size = sizeof(struct iod_virtio_class),
+    .device_id = 1,
+    .queues = 1,
+    .features = no_features,
+    .notify = drain,
 };
 
 static void bring_up(struct iod_region *region, uint8_t choice)

@@ -333,8 +333,10 @@ int fake_load(struct iod_device *device, struct iod_error *error)
     int result = 0;
 
     list_for_each(part, &device->parts, struct device_part, link) {
-        for (const struct iod_field *field = part->ops->fields; result == 0 && field && field->name; field++) {
-            result = field->valid && !field->valid(part->regs) ? iod_fail(error, EINVAL, "%s", field->name) : 0;
+        for (const struct iod_field *field = part->ops->fields; result == 0 && field && field->name;
+             field++) {
+            result =
+                field->valid && !field->valid(part->regs) ? iod_fail(error, EINVAL, "%s", field->name) : 0;
         }
         if (result == 0 && part->ops->load) {
             result = part->ops->load(part, NULL, error);
@@ -352,8 +354,8 @@ void fake_save_load(struct iod_device *from, struct iod_device *to)
     list_for_each(part, &from->parts, struct device_part, link) {
         /* Only what the fields name survives. */
         for (const struct iod_field *field = part->ops->fields; field && field->name; field++) {
-            memcpy((char *)fake_part(to, part->ops->name)->regs + field->offset, (char *)part->regs + field->offset,
-                   (size_t)field->width * field->count);
+            memcpy((char *)fake_part(to, part->ops->name)->regs + field->offset,
+                   (char *)part->regs + field->offset, (size_t)field->width * field->count);
         }
     }
     if (fake_load(to, &error) < 0) {
@@ -487,7 +489,8 @@ void iod_region_hide(struct iod_region *region)
     region->shown = false;
 }
 
-int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback, struct iod_error *error)
+int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback,
+                          struct iod_error *error)
 {
     return iod_region_place(region, space, region->device->keys.base, error);
 }

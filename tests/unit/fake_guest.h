@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A guest with one or more devices and nothing else: the core's calls that src/pci and src/virtio make, played by
- * plain memory. Time stands still; tasks run when the test says so; a stop ends when the test says so.
+ * A guest with one or more devices and nothing else: the core's calls that src/pci and src/virtio make,
+ * played by plain memory. Time stands still; tasks run when the test says so; a stop ends when the test says
+ * so.
  */
 #ifndef FAKE_GUEST_H
 #define FAKE_GUEST_H
@@ -80,7 +81,8 @@ void fake_quiet(struct iod_device *device);  /* ends a stop that waits */
 void fake_system_reset(struct iod_device *device);
 unsigned fake_tasks(struct iod_device *device); /* runs what is queued; how many */
 void fake_save_load(struct iod_device *from, struct iod_device *to); /* raw regs, then each part's load */
-int fake_load(struct iod_device *device, struct iod_error *error);   /* each part's load over the regs as they are */
+int fake_load(struct iod_device *device,
+              struct iod_error *error); /* each part's load over the regs as they are */
 struct device_part *fake_part(struct iod_device *device, const char *name);
 
 /* An access to the n-th region of the device, as the dispatcher makes it. write: false if it was deferred. */

@@ -93,7 +93,8 @@ static const struct iod_virtio_class fake_class = {
 };
 
 /* The device has its keys already. NULL with *error: as iod_virtio_add. */
-static inline struct iod_virtio *fake_virtio_add(struct fake_virtio *fake, struct iod_device *device, struct iod_error *error)
+static inline struct iod_virtio *fake_virtio_add(struct fake_virtio *fake, struct iod_device *device,
+                                                 struct iod_error *error)
 {
     static const uint16_t sizes[2] = {FAKE_SIZE, 16};
 
@@ -110,9 +111,11 @@ static inline struct vring_desc *fake_desc(struct guest *guest, unsigned index)
     return (struct vring_desc *)fake_at(guest, FAKE_DESC, 4096) + index;
 }
 
-static inline void fake_set(struct guest *guest, unsigned index, uint64_t address, uint32_t length, uint16_t flags, uint16_t next)
+static inline void fake_set(struct guest *guest, unsigned index, uint64_t address, uint32_t length,
+                            uint16_t flags, uint16_t next)
 {
-    *fake_desc(guest, index) = (struct vring_desc){.addr = address, .len = length, .flags = flags, .next = next};
+    *fake_desc(guest, index) =
+        (struct vring_desc){.addr = address, .len = length, .flags = flags, .next = next};
 }
 
 static inline uint16_t *fake_avail(struct guest *guest) /* flags, index, ring, used event */

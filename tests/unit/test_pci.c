@@ -64,7 +64,8 @@ START_TEST(header)
     fake_config_write(guest, 4, PCI_INTERRUPT_LINE, 1, 11);
     ck_assert_uint_eq(fake_config_read(guest, 4, PCI_INTERRUPT_LINE, 1), 11);
     fake_config_write(guest, 4, PCI_COMMAND, 2, 0xffff);
-    ck_assert_uint_eq(fake_config_read(guest, 4, PCI_COMMAND, 2), PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
+    ck_assert_uint_eq(fake_config_read(guest, 4, PCI_COMMAND, 2),
+                      PCI_COMMAND_MASTER | PCI_COMMAND_INTX_DISABLE);
     fake_device_free(device);
 }
 END_TEST

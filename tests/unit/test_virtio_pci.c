@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* virtio-pci: found by its capabilities as a driver finds it, driven by BAR 0 and by the window in config space. */
+/*
+ * virtio-pci: found by its capabilities as a driver finds it, driven by BAR 0 and by the window in config
+ * space.
+ */
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>

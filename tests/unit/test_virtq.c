@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Split rings: what a friendly and what a hostile driver may put there. Over virtio-mmio, as that needs the least. */
+/*
+ * Split rings: what a friendly and what a hostile driver may put there. Over virtio-mmio, as that needs the
+ * least.
+ */
 #include <linux/virtio_mmio.h>
 
 #include "fake_virtio.h"
 #include "virtio/walk.h"
 
-#define ALL_RING_FEATURES ((UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC) | (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX))
+#define ALL_RING_FEATURES                                                                                    \
+    ((UINT64_C(1) << VIRTIO_RING_F_INDIRECT_DESC) | (UINT64_C(1) << VIRTIO_RING_F_EVENT_IDX))
 
 static struct guest *guest;
 static struct iod_device *device;
@@ -247,22 +251,33 @@ static const struct bad_chain {
     {.main = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, 1}, {FAKE_BASE, 4, VRING_DESC_F_NEXT, 0}}, .why = "loop"},
     {.main = {{FAKE_BASE, 0, VRING_DESC_F_NEXT, 0}}, .why = "loop"},
     {.main = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, FAKE_SIZE}}, .why = "beyond the table"},
-    {.main = {{FAKE_BASE, 4, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1}, {FAKE_BASE, 4, 0, 0}}, .why = "readable buffer"},
+    {.main = {{FAKE_BASE, 4, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 1}, {FAKE_BASE, 4, 0, 0}},
+     .why = "readable buffer"},
     {.main = {{UINT64_MAX - 2, 4, 0, 0}}, .why = "address space"},
     {.main = {{FAKE_BASE, UINT32_MAX, VRING_DESC_F_NEXT, 1}, {FAKE_BASE, 2, 0, 0}}, .why = "2^32"},
     {.main = {{FAKE_BASE + 0x8000, 16, VRING_DESC_F_INDIRECT, 0}}, .why = "not negotiated"},
-    {.main = {{FAKE_BASE + 0x8000, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1}}, .features = 1, .why = "both"},
+    {.main = {{FAKE_BASE + 0x8000, 16, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT, 1}},
+     .features = 1,
+     .why = "both"},
     {.main = {{FAKE_BASE + 0x8000, 0, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "wrong length"},
     {.main = {{FAKE_BASE + 0x8000, 17, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "wrong length"},
-    {.main = {{FAKE_BASE + 0x8000, 16 * 1025, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "wrong length"},
+    {.main = {{FAKE_BASE + 0x8000, 16 * 1025, VRING_DESC_F_INDIRECT, 0}},
+     .features = 1,
+     .why = "wrong length"},
     {.main = {{UINT64_MAX - 7, 16, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "wrong length"},
     {.main = {{16, 16, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "not in memory"},
     {.main = {{FAKE_BASE + 0x8000, 32, VRING_DESC_F_INDIRECT, 0}},
-     .table = {{FAKE_BASE + 0x8000, 16, VRING_DESC_F_INDIRECT, 0}}, .features = 1, .why = "inside an indirect"},
+     .table = {{FAKE_BASE + 0x8000, 16, VRING_DESC_F_INDIRECT, 0}},
+     .features = 1,
+     .why = "inside an indirect"},
     {.main = {{FAKE_BASE + 0x8000, 32, VRING_DESC_F_INDIRECT, 0}},
-     .table = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, 2}}, .features = 1, .why = "beyond the table"},
+     .table = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, 2}},
+     .features = 1,
+     .why = "beyond the table"},
     {.main = {{FAKE_BASE + 0x8000, 32, VRING_DESC_F_INDIRECT, 0}},
-     .table = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, 1}, {FAKE_BASE, 4, VRING_DESC_F_NEXT, 0}}, .features = 1, .why = "loop"},
+     .table = {{FAKE_BASE, 4, VRING_DESC_F_NEXT, 1}, {FAKE_BASE, 4, VRING_DESC_F_NEXT, 0}},
+     .features = 1,
+     .why = "loop"},
 };
 
 START_TEST(hostile_chains)
