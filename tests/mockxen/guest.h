@@ -154,6 +154,8 @@ int mock_server_ranges(struct mock_guest *g, unsigned id, struct mock_range *out
 /** The slot of a vCPU in a server's page, writable, valid while the server lives; NULL if no page. For
  * hostile tests. */
 struct ioreq *mock_slot(struct mock_guest *g, unsigned id, unsigned vcpu);
+/** The buffered ring of a server (struct buffered_iopage as words: the pointers, then 511 entries), likewise. */
+uint64_t *mock_buffered_ring(struct mock_guest *g, unsigned id);
 
 /* ------------------------------------------------------------------ accesses of a vCPU */
 

@@ -208,6 +208,13 @@ struct ioreq *mock_slot(struct mock_guest *g, unsigned id, unsigned vcpu)
     return frame ? (struct ioreq *)(g->frames + (size_t)(frame - 1) * MX_PAGE) + vcpu : NULL;
 }
 
+uint64_t *mock_buffered_ring(struct mock_guest *g, unsigned id)
+{
+    uint32_t frame = id < MX_MAX_SERVERS && g->d->server[id].used ? g->d->server[id].buf_frame : 0;
+
+    return frame ? (uint64_t *)(void *)(g->frames + (size_t)(frame - 1) * MX_PAGE) : NULL;
+}
+
 void mock_vcpu_wake(struct mock_guest *g, unsigned vcpu)
 {
     atomic_fetch_add(&g->pub->wake[vcpu], 1);
