@@ -224,6 +224,10 @@ void rule_destroyed_pending(struct context *ctx, const char *rule)
         say("R37.notify-of-another", "%s",
             command_wait(ctx, 0, WAIT_MS, &result, NULL) ? "vCPU runs" : "vCPU waits");
         say("R37.result", "%" PRIx64, result);
+        if (slot_state(&servers[0], 0) == STATE_IOREQ_READY) { /* it went to the wrong server */
+            slot_answer(ctx, &servers[0], 0, 0, STATE_IORESP_READY, true);
+            command_wait(ctx, 0, WAIT_MS, NULL, NULL);
+        }
         server_forget(ctx, &servers[1]);
         servers[1].id = -1;
     }
