@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The block layer, the backend "file" over its io_uring, and the filters, under the real core. */
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -15,10 +17,78 @@
 #include "backend/bounce.h"
 #include "backend/ring.h"
 #include "core/device.h"
+#include "core/inside.h"
 #include "fake_xen.h"
 #include "unit.h"
 
 enum { IMAGE = 4 << 20, PART = IMAGE / 16, MAX_REQUESTS = 1024 };
+
+/* ---- what goes to the kernel: looked at, and spoilt on demand ---- */
+
+enum fault { FAULT_NONE, FAULT_SHORT, FAULT_UNSUPPORTED, FAULT_BAD_SYNC };
+
+static struct {
+    enum fault fault;
+    unsigned durable_writes, writes, syncs, pinned;
+} kernel;
+
+/* Direct I/O on a foreign mapping is EFAULT under Xen; only the bounce pool is ordinary memory here. */
+static bool is_foreign(const void *at)
+{
+    char line[256];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "re");
+    while (!found && fgets(line, sizeof(line), maps) != NULL) {
+        unsigned long start, end;
+        found = sscanf(line, "%lx-%lx", &start, &end) == 2 && (uintptr_t)at >= start && (uintptr_t)at < end &&
+                strstr(line, "memfd:ram") != NULL;
+    }
+    fclose(maps);
+    return found;
+}
+
+static void look_at_data(struct io_uring_sqe *sqe)
+{
+    bool vector = sqe->opcode == IORING_OP_READV || sqe->opcode == IORING_OP_WRITEV;
+    bool write = sqe->opcode == IORING_OP_WRITE || sqe->opcode == IORING_OP_WRITEV;
+    const void *at = (const void *)(uintptr_t)sqe->addr;
+    kernel.writes += write;
+    kernel.durable_writes += write && (sqe->rw_flags & RWF_DSYNC) != 0;
+    if ((fcntl(sqe->fd, F_GETFL) & O_DIRECT) != 0) {
+        kernel.pinned += is_foreign(vector ? ((const struct iovec *)at)->iov_base : at);
+    }
+    if (kernel.fault == FAULT_SHORT) {
+        sqe->len = vector ? 1 : sqe->len > 4096 ? sqe->len / 2 / 4096 * 4096 : sqe->len;
+    } else if (kernel.fault == FAULT_UNSUPPORTED && sqe->rw_flags != 0) {
+        sqe->rw_flags = 1 << 30;
+    }
+}
+
+static void look_at(struct io_uring_sqe *sqe)
+{
+    switch (sqe->opcode) {
+    case IORING_OP_FSYNC:
+        kernel.syncs++;
+        sqe->fd = kernel.fault == FAULT_BAD_SYNC ? -1 : sqe->fd;
+        break;
+    case IORING_OP_FALLOCATE:
+        sqe->len = kernel.fault == FAULT_UNSUPPORTED ? 1 << 30 : sqe->len; /* the mode */
+        break;
+    default:
+        look_at_data(sqe);
+        break;
+    }
+}
+
+/* Stands before liburing's. */
+int io_uring_submit(struct io_uring *ring)
+{
+    int (*next)(struct io_uring *) = (int (*)(struct io_uring *))dlsym(RTLD_NEXT, "io_uring_submit");
+    for (unsigned i = ring->sq.sqe_head; i != ring->sq.sqe_tail; i++) {
+        look_at(&ring->sq.sqes[i & *ring->sq.kring_mask]);
+    }
+    return next(ring);
+}
 
 /* ---- a device that does what the test says ---- */
 
@@ -654,6 +724,125 @@ START_TEST(bounce_in_order)
 }
 END_TEST
 
+/* Which writes and zeros are durable before they complete, and what a flush does. */
+START_TEST(durability)
+{
+    /* of a write, a write with FUA, a zero, a zero with FUA, a flush: durable writes, then syncs */
+    static const unsigned expected[4][5][2] = {
+        { { 0, 0 }, { 1, 0 }, { 0, 0 }, { 0, 1 }, { 0, 1 } }, /* writeback */
+        { { 1, 0 }, { 1, 0 }, { 0, 1 }, { 0, 1 }, { 0, 1 } }, /* writethrough */
+        { { 0, 0 }, { 1, 0 }, { 0, 0 }, { 0, 1 }, { 0, 1 } }, /* none */
+        { { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 }, { 0, 0 } }, /* unsafe */
+    };
+    static const struct {
+        enum iod_block_op op;
+        unsigned flags;
+    } requests[5] = { { IOD_BLOCK_WRITE, 0 },
+                      { IOD_BLOCK_WRITE, IOD_BLOCK_FUA },
+                      { IOD_BLOCK_ZERO, 0 },
+                      { IOD_BLOCK_ZERO, IOD_BLOCK_FUA },
+                      { IOD_BLOCK_FLUSH, 0 } };
+    struct fake_xen *fake = start_disk(caches[_i]);
+    for (unsigned i = 0; i < 5; i++) {
+        memset(&kernel, 0, sizeof(kernel));
+        ck_assert_int_eq(run_one(fake, requests[i].op, requests[i].flags, 0, i < 4 ? 4096 : 0, 0), 0);
+        ck_assert_uint_eq(kernel.durable_writes, expected[_i][i][0]);
+        ck_assert_uint_eq(kernel.syncs, expected[_i][i][1]);
+    }
+    fake_stop(fake);
+    remove_image();
+}
+END_TEST
+
+START_TEST(short_results)
+{
+    struct fake_xen *fake = start_disk(caches[_i]);
+    kernel.fault = FAULT_SHORT;
+    struct ticket *scatter = submit(disks[0], IOD_BLOCK_READ, 0, 8192, 1 << 18, 0x10000, 4096);
+    iod_block_kick(disks[0]->block);
+    fake_run(fake, all_done, disks[0]);
+    ck_assert_int_eq(scatter->result, 0);
+    check_words(fake_ram(fake) + 0x10000, 8192, 1 << 18);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_WRITE, 0, 8192, 1 << 18, 0x10000), 0);
+    ck_assert_uint_gt(kernel.writes, 2);
+    fake_stop(fake);
+    uint8_t *back = malloc(IMAGE);
+    read_image(0, back, IMAGE);
+    check_words(back, 0, IMAGE);
+    free(back);
+    remove_image();
+}
+END_TEST
+
+/* A file system that does neither RWF_DSYNC nor fallocate: the same promises by other means. */
+START_TEST(unsupported_by_file_system)
+{
+    uint8_t *back = malloc(IMAGE);
+    struct fake_xen *fake = start_disk(caches[_i]);
+    memset(&kernel, 0, sizeof(kernel));
+    kernel.fault = FAULT_UNSUPPORTED;
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_WRITE, IOD_BLOCK_FUA, 0, 4096, 0), 0);
+    ck_assert_uint_eq(kernel.syncs, _i != 3);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_ZERO, IOD_BLOCK_UNMAP | IOD_BLOCK_FUA, PART, 3 * PART - 512, 0),
+                     0);
+    ck_assert_uint_eq(kernel.syncs, _i != 3 ? 2 : 0);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_DISCARD, 0, 8 * PART, PART, 0), -EOPNOTSUPP);
+    fake_stop(fake);
+    read_image(0, back, IMAGE);
+    for (unsigned i = PART; i < 4 * PART - 512; i++) {
+        ck_assert_int_eq(back[i], 0);
+    }
+    check_words(back + 4096, 4096, PART - 4096);
+    check_words(back + 4 * PART - 512, 4 * PART - 512, 12 * PART + 512);
+    free(back);
+    remove_image();
+}
+END_TEST
+
+START_TEST(failed_flush_is_told)
+{
+    struct fake_xen *fake = start_disk("");
+    kernel.fault = FAULT_BAD_SYNC;
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_FLUSH, 0, 0, 0, 0), -EBADF);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_FLUSH, 0, 0, 0, 0), -EBADF);
+    ck_assert_int_eq(fake_logged(fake, "flush at 0"), 1);
+    fake_stop(fake);
+    remove_image();
+}
+END_TEST
+
+START_TEST(direct_io_is_bounced)
+{
+    struct fake_xen *fake = start_disk("cache=none");
+    memset(&kernel, 0, sizeof(kernel));
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_WRITE, 0, 0, 1 << 16, 0x10000), 0);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, 0, 1 << 16, 0x10000), 0);
+    ck_assert_uint_eq(kernel.writes, 1);
+    ck_assert_uint_eq(kernel.pinned, 0);
+    fake_stop(fake);
+    remove_image();
+}
+END_TEST
+
+/* on-exit=leave: the guest, its disk and the ring go inside the ring's own completion. */
+START_TEST(last_completion_frees_all)
+{
+    uint8_t back[4096];
+    struct fake_xen *fake = start_disk(caches[_i]);
+    struct guest *guest = list_first(&fake_daemon(fake)->guests, struct guest, link);
+    guest->spec.on_exit = ON_EXIT_LEAVE;
+    memset(fake_ram(fake), 0x3c, 4096);
+    for (unsigned i = 0; i < 40; i++) {
+        submit(disks[0], IOD_BLOCK_WRITE, IOD_BLOCK_FUA, (uint64_t)i * 4096, 4096, 0, 4096);
+    }
+    iod_block_kick(disks[0]->block);
+    fake_stop(fake);
+    read_image(39 * 4096, back, sizeof(back));
+    ck_assert_int_eq(back[0] & back[4095], 0x3c);
+    remove_image();
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("block");
@@ -680,6 +869,12 @@ static Suite *suite(void)
     tcase_add_loop_test(c, cancel_gives_back, 0, 2);
     tcase_add_loop_test(c, cancel_without_filter, 0, 3);
     tcase_add_test(c, bounce_in_order);
+    tcase_add_loop_test(c, durability, 0, 4);
+    tcase_add_loop_test(c, short_results, 0, 4);
+    tcase_add_loop_test(c, unsupported_by_file_system, 0, 4);
+    tcase_add_test(c, failed_flush_is_told);
+    tcase_add_test(c, direct_io_is_bounced);
+    tcase_add_loop_test(c, last_completion_frees_all, 0, 4);
     suite_add_tcase(s, c);
     return s;
 }
