@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """The rules of the house that a compiler does not know: who may include whom, no mutable file-scope state, no exit.
 
-Usage: check_rules.py SOURCE_ROOT [OBJECT_OR_ARCHIVE...]
+Usage: check_rules.py SOURCE_ROOT [PROGRAM] [ARCHIVE.a...]
        check_rules.py --self-test      breaks each rule once and expects it to be seen
 """
 import os
@@ -101,6 +101,15 @@ def check_objects(objects):
     return faults
 
 
+# What needs more than a device model's rights, or is not stable.
+FORBIDDEN_LIBRARIES = ("libxenctrl", "libxenguest", "libxenlight", "libxenvchan", "libxenhypfs", "libxencall")
+
+
+def check_program(path):
+    needed = re.findall(r"\(NEEDED\).*\[(.*)\]", run("readelf", "-d", path))
+    return [f"{path}: needs {name}" for name in needed if name.startswith(FORBIDDEN_LIBRARIES)]
+
+
 def self_test():
     bad = {
         "devices/a.c": '#include "core/guest.h"\n',
@@ -131,7 +140,9 @@ def self_test():
 def main():
     if sys.argv[1:] == ["--self-test"]:
         sys.exit(1 if self_test() else 0)
-    faults = check_includes(sys.argv[1]) + check_objects(sys.argv[2:])
+    faults = check_includes(sys.argv[1])
+    for path in sys.argv[2:]:
+        faults += check_objects([path]) if path.endswith(".a") else check_program(path)
     for fault in faults:
         print(fault)
     sys.exit(1 if faults else 0)
