@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* virtio-rng, virtio-console and pci-host under the mock, as drivers use them. */
+/* virtio-rng, virtio-console, pci-host, and long requests of virtio-blk, under the mock, as drivers use them. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "fixture.h"
-#include "virtio_driver.h"
+#include "virtio_blk_driver.h"
 
 #define WINDOW 0xe0000000u
 #define MMIO_BASE 0xd0000000u
@@ -215,6 +215,54 @@ START_TEST(console_reset_with_a_full_peer)
 }
 END_TEST
 
+/* ---- virtio-blk: requests longer than what is mapped at once ---- */
+
+START_TEST(long_requests)
+{
+    enum { LENGTH = (5 << 20) + 512, FIRST = (3 << 20) + 700 };
+    char options[200];
+    struct virtio_blk blk;
+    uint8_t *at;
+    fixture_start(&f, places[_i].profile, 1);
+    const char *image = fixture_image(&f, "long", 8 << 20);
+    snprintf(options, sizeof(options), ",path=%s", image);
+    open_driver(_i, "virtio-blk", options, 2);
+    driver.arena = virtio_arena_make(f.guest, mock_ram_base(f.guest) + (2 << 20), 12 << 20);
+    ck_assert_int_eq(virtio_blk_start(&blk, &driver, VIRTIO_BLK_ALL, 1, 0), 0);
+    uint64_t gpa = virtio_arena_take(&driver.arena, LENGTH + 4096, 4096, (void **)&at);
+    ck_assert_uint_ne(gpa, 0);
+    /* The segments end inside sectors and pages. */
+    struct virtio_buffer data[3] = {
+        {gpa + 3, FIRST, true}, {gpa + 3 + FIRST, 1, true}, {gpa + 4 + FIRST, LENGTH - FIRST - 1, true}};
+    ck_assert_int_eq(virtio_blk_io(&blk, 0, VIRTIO_BLK_T_IN, 2, data, 3, false), VIRTIO_BLK_S_OK);
+    unsigned wrong = 0;
+    for (unsigned i = 0; i < LENGTH; i++) {
+        wrong += at[3 + i] != fixture_pattern(1024 + i);
+    }
+    ck_assert_uint_eq(wrong, 0);
+    ck_assert_uint_eq(at[3 + LENGTH], 0);
+    for (unsigned i = 0; i < LENGTH; i++) {
+        at[3 + i] = (uint8_t)(i * 7 / 512);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        data[i].write = false;
+    }
+    ck_assert_int_eq(virtio_blk_io(&blk, 0, VIRTIO_BLK_T_OUT, 2, data, 3, false), VIRTIO_BLK_S_OK);
+    ck_assert_int_eq(virtio_blk_flush(&blk), VIRTIO_BLK_S_OK);
+    FILE *file = fopen(image, "rb");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseek(file, 1024, SEEK_SET), 0);
+    for (unsigned i = 0; i < LENGTH; i++) {
+        wrong += fgetc(file) != (uint8_t)(i * 7 / 512);
+    }
+    ck_assert_uint_eq(wrong, 0);
+    ck_assert_int_eq(fgetc(file), fixture_pattern(1024 + LENGTH));
+    fclose(file);
+    virtio_blk_finish(&blk);
+    end();
+}
+END_TEST
+
 /* ---- pci-host ---- */
 
 START_TEST(host_bridge)
@@ -251,6 +299,7 @@ int main(void)
     tcase_add_loop_test(tests, random_bytes, 0, PLACES);
     tcase_add_loop_test(tests, console_both_ways, 0, PLACES);
     tcase_add_loop_test(tests, console_reset_with_a_full_peer, 0, PLACES);
+    tcase_add_loop_test(tests, long_requests, 0, PLACES);
     tcase_add_test(tests, host_bridge);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
