@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* virtio-rng, virtio-console, pci-host, and long requests of virtio-blk, under the mock, as drivers use them. */
+/* virtio-rng, virtio-console, pci-host and long requests of virtio-blk under the mock, as drivers use them. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
