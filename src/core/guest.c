@@ -220,23 +220,34 @@ static void finished(struct guest *guest)
     }
 }
 
-/* Everything of ours is quiet; now the hypervisor's side. */
+/* on-exit=leave holds only while there is a guest to be left. */
+static bool is_left(const struct guest *guest)
+{
+    return !guest->dead && !guest->fail && on_exit_of(guest) == ON_EXIT_LEAVE;
+}
+
+/*
+ * Everything of ours is quiet; now the hypervisor's side. The rest comes by the timer: the last device is still in the
+ * call that told us, and must not be freed under it.
+ */
 static void all_quiet(struct guest *guest)
 {
     struct server *server;
     struct hypervisor *hv = guest->daemon->hv;
-    if (guest->dead || guest->fail || on_exit_of(guest) == ON_EXIT_DESTROY) {
-        list_for_each(server, &guest->servers, struct server, link) {
-            if (server->enabled && !guest->dead) {
-                hv->ops->server_enable(hv, guest->domid, server->id, false);
-                server_answer_all(server);
-            }
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (server->enabled && !guest->dead && !is_left(guest)) {
+            hv->ops->server_enable(hv, guest->domid, server->id, false);
+            server_answer_all(server);
         }
-        guest->retries = 0;
-        retry_in(guest, 0);
-        return;
     }
-    /* leave: the server stays enabled, vCPUs wait for a successor. */
+    guest->retries = 0;
+    retry_in(guest, 0);
+}
+
+/* The server stays enabled, vCPUs wait for a successor. */
+static void leave(struct guest *guest)
+{
+    struct server *server;
     list_for_each(server, &guest->servers, struct server, link) {
         server_destroy(server, true);
     }
@@ -553,7 +564,12 @@ static void retry(void *self)
         }
         break;
     case GUEST_STOPPING:
-        if (guest->stopping == 0) { /* else a look for event channels was still due; devices have I/O in flight */
+        if (guest->stopping > 0) {
+            break; /* a look for event channels was still due; devices have I/O in flight */
+        }
+        if (is_left(guest)) {
+            leave(guest);
+        } else {
             await_quiet_vcpus(guest);
         }
         break;
