@@ -373,6 +373,7 @@ START_TEST(queues_of_two_vcpus)
     load_prepare(&loads[1], 1, 16, 3000, false);
     /* Requests are made from guest memory beforehand, for the arena is not shared between threads. */
     second = rig.blk;
+    second.made = second.spare = NULL;
     loads[1].blk = &second;
     for (unsigned i = 0; i < 2; i++) {
         struct virtio_blk_request *made[20];

@@ -47,11 +47,12 @@ int virtio_blk_start(struct virtio_blk *blk, struct virtio_driver *driver, uint6
 
 void virtio_blk_finish(struct virtio_blk *blk)
 {
-    while (blk->spare) {
-        struct virtio_blk_request *request = blk->spare;
-        blk->spare = request->next;
+    while (blk->made) {
+        struct virtio_blk_request *request = blk->made;
+        blk->made = request->next_made;
         free(request);
     }
+    blk->spare = NULL;
 }
 
 int virtio_blk_reset(struct virtio_blk *blk)
@@ -74,6 +75,8 @@ static struct virtio_blk_request *make_request(struct virtio_blk *blk)
     request->head = &piece->head;
     request->ranges = &piece->ranges;
     request->status = &piece->status;
+    request->next_made = blk->made;
+    blk->made = request;
     return request;
 }
 

@@ -26,12 +26,13 @@ struct virtio_blk {
     struct virtio_blk_config config; /* fields whose feature was not negotiated are 0 */
     uint64_t capacity;               /* sectors */
     unsigned queues;
-    struct virtio_blk_request *spare; /* requests whose guest memory can be used again */
+    struct virtio_blk_request *made;  /* all requests, also those that a reset lost */
+    struct virtio_blk_request *spare; /* those whose guest memory can be used again */
 };
 
 /** One request under way; made by virtio_blk_begin(), given back by virtio_blk_end(). */
 struct virtio_blk_request {
-    struct virtio_blk_request *next;
+    struct virtio_blk_request *next, *next_made;
     uint64_t head_gpa; /* the header's */
     struct virtio_blk_outhdr *head;
     volatile uint8_t *status;                       /* 0xff until the device wrote it */
@@ -47,9 +48,9 @@ struct virtio_blk_request {
  */
 int virtio_blk_start(struct virtio_blk *blk, struct virtio_driver *driver, uint64_t features, unsigned queues,
                      unsigned size);
-/** Frees what it holds on the host; the driver is not closed. */
+/** Frees all requests, those under way too; the driver is not closed. */
 void virtio_blk_finish(struct virtio_blk *blk);
-/** Resets the device: all requests under way are lost, the caller may virtio_blk_end() them. */
+/** Resets the device: all requests under way are lost. */
 int virtio_blk_reset(struct virtio_blk *blk);
 
 /* ---- one request, by hand ---- */
