@@ -149,6 +149,7 @@ END_TEST
 static void run_disk(const char *bus, const char *filter)
 {
     char device[400];
+    ck_assert(bus && filter);
     const char *image = fixture_image(&f, "disk.img", DISK_SECTORS * 512);
     snprintf(device, sizeof(device), "virtio-blk,bus=%s,%s,path=%s,block.filter=delay,%s", bus,
              strcmp(bus, "pci") ? "base=0xfe001000,irq=5" : "addr=5", image, filter);
