@@ -220,6 +220,7 @@ struct iod_device *device_create(struct guest *guest, const struct device_spec *
     if (!class) {
         return NULL;
     }
+    guest_log(guest, IOD_LOG_DEBUG, "device class %s from %s", class->name, modules_origin(class));
     struct iod_device *device = device_alloc(guest, class, spec);
     if (!device) {
         iod_fail(error, ENOMEM, "out of memory");

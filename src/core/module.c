@@ -346,6 +346,12 @@ const struct iod_chardev_class *modules_chardev(const struct modules *modules, c
     return look_up(modules, CHARDEV, name, error);
 }
 
+const char *modules_origin(const void *class)
+{
+    Dl_info info;
+    return dladdr(class, &info) && info.dli_fname ? info.dli_fname : "?";
+}
+
 static const char *summary_of(const struct class_view *view)
 {
     return view->summary ? view->summary : "";

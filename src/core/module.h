@@ -25,6 +25,9 @@ const struct iod_device_class *modules_device(const struct modules *modules, con
 const struct iod_block_class *modules_block(const struct modules *modules, const char *name, struct iod_error *error);
 const struct iod_chardev_class *modules_chardev(const struct modules *modules, const char *name, struct iod_error *error);
 
+/* The file that holds the class's table: a module's, or what the core is linked into. */
+const char *modules_origin(const void *class);
+
 /* --help device=?, and --help device=NAME. */
 void modules_list(const struct modules *modules, FILE *to);
 int modules_help(const struct modules *modules, const char *device, FILE *to, struct iod_error *error);

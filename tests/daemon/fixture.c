@@ -29,6 +29,48 @@ void fixture_start(struct fixture *fixture, enum mock_profile profile, unsigned 
     fixture->type = profile == MOCK_HVM ? "hvm" : profile == MOCK_PVH ? "pvh" : NULL;
 }
 
+/*
+ * $IOREQD_MODULES: files that every daemon loads, with a colon between them; the classes in them stand before what is
+ * built in (tests/out-of-tree/run). Kept for the process.
+ */
+static unsigned add_modules(const char **arguments, unsigned count)
+{
+    const char *modules = getenv("IOREQD_MODULES");
+    if (!modules || !modules[0]) {
+        return count;
+    }
+    char *text = strdup(modules), *rest = NULL;
+    arguments[count++] = "--log";
+    arguments[count++] = "debug";
+    for (char *file = strtok_r(text, ":", &rest); file; file = strtok_r(NULL, ":", &rest)) {
+        ck_assert_uint_lt(count, ARGUMENTS_MAX / 2);
+        arguments[count++] = "--module";
+        arguments[count++] = file;
+    }
+    return count;
+}
+
+/* A device whose class is in a loaded module, NAME.so for NAME, must have come from there. */
+static void expect_modules_used(struct fixture *fixture)
+{
+    char text[256], name[64];
+    const char *log = mock_daemon_log(fixture->daemon);
+    const char *file = getenv("IOREQD_MODULES");
+    while (file && file[0]) {
+        size_t length = strcspn(file, ":");
+        const char *base = memrchr(file, '/', length);
+        base = base ? base + 1 : file;
+        snprintf(name, sizeof(name), "%.*s", (int)strcspn(base, "."), base);
+        for (char *at = name; *at; at++) {
+            *at = *at == '_' ? '-' : *at;
+        }
+        snprintf(text, sizeof(text), "device class %s from ", name);
+        const char *used = strstr(log, text);
+        ck_assert_msg(!used || !strncmp(used + strlen(text), file, length), "%s is not the module's:\n%s", name, log);
+        file += length + (file[length] == ':');
+    }
+}
+
 static struct mock_daemon *spawn(struct fixture *fixture, va_list more)
 {
     const char *program = getenv("IOREQD");
@@ -39,6 +81,7 @@ static struct mock_daemon *spawn(struct fixture *fixture, va_list more)
         arguments[count++] = "--type";
         arguments[count++] = fixture->type;
     }
+    count = add_modules(arguments, count);
     const char *argument;
     while ((argument = va_arg(more, const char *))) {
         ck_assert_uint_lt(count, ARGUMENTS_MAX - 1);
@@ -66,6 +109,7 @@ void fixture_run(struct fixture *fixture, ...)
     va_end(more);
     int result = mock_daemon_wait_log(fixture->daemon, ": running", FIXTURE_TIMEOUT_MS);
     ck_assert_msg(result == 0, "ioreqd did not get the guest running (%d):\n%s", result, mock_daemon_log(fixture->daemon));
+    expect_modules_used(fixture);
 }
 
 int fixture_status(struct mock_daemon *daemon)
