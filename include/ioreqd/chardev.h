@@ -21,7 +21,7 @@ struct iod_chardev_events {
     void (*receive)(void *self, const uint8_t *bytes, size_t count);
     /* Optional. After a short write: there is room again. */
     void (*writable)(void *self);
-    /* Optional. A peer came (1) or went (0). A stream without peers is connected from open on. */
+    /* Optional. A peer came (1) or went (0). A stream without peers tells 1 once, after open. */
     void (*connected)(void *self, int connected);
 };
 
@@ -47,7 +47,10 @@ struct iod_chardev_class {
 struct iod_chardev *iod_chardev_attach(struct iod_device *device, const char *key, const char *fallback,
                                        const struct iod_chardev_events *events, void *self, struct iod_error *error);
 size_t iod_chardev_write(struct iod_chardev *chardev, const uint8_t *bytes, size_t count);
-/* How many bytes the device can take now (replaces the earlier number; each receive lowers it). Starts at 0. */
+/*
+ * How many bytes the device can take now (replaces the earlier number; each receive lowers it). Starts at 0, and a
+ * quiesce takes it back to 0: say it again in start.
+ */
 void iod_chardev_accept(struct iod_chardev *chardev, size_t count);
 
 /* For backends. */
