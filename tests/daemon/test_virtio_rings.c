@@ -7,9 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#include "blk_rig.h"
+#include "blk_hand.h"
 
 static struct rig rig;
 static uint8_t shadow[RIG_IMAGE_SIZE]; /* what the disk must hold */
@@ -398,13 +397,59 @@ START_TEST(queues_of_two_vcpus)
 }
 END_TEST
 
-/* ---- reset under load ---- */
+/* ---- who hears of what ---- */
 
-static void rest_ms(unsigned ms)
+/* One flush, looked for in the used ring; then the interrupts that came for it. */
+static unsigned interrupts_of_a_flush(void)
 {
-    struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-    nanosleep(&time, NULL);
+    struct virtio_queue *queue = rig.driver.queues[0];
+    struct virtio_blk_request *request = virtio_blk_begin(&rig.blk, VIRTIO_BLK_T_FLUSH, 0);
+    uint32_t data = rig.driver.msi_data + queue->vector;
+    uint64_t before = mock_msi_count(rig.f.guest, VIRTIO_MSI_ADDRESS, data);
+    ck_assert_int_eq(virtio_blk_put(&rig.blk, 0, request, NULL, 0, false), 0);
+    virtio_queue_kick(queue);
+    void *done = NULL;
+    for (unsigned i = 0; !done && i < 5000; i++) {
+        done = virtio_queue_take(queue, NULL);
+        rest_ms(!done);
+    }
+    ck_assert_ptr_eq(done, request);
+    ck_assert_uint_eq(virtio_blk_end(&rig.blk, request), VIRTIO_BLK_S_OK);
+    rest_ms(20);
+    return (unsigned)(mock_msi_count(rig.f.guest, VIRTIO_MSI_ADDRESS, data) - before);
 }
+
+/* 2.7.7.2: with event idx exactly when the index passes used_event, without it unless the flag says no. */
+START_TEST(interrupts_only_as_wanted)
+{
+    rig_start(&rig, (enum rig_place)_i, "");
+    struct virtio_queue *queue = rig.driver.queues[0];
+    ck_assert(virtio_has(&rig.driver, VIRTIO_RING_F_EVENT_IDX));
+    uint16_t *used_event = &queue->avail->ring[queue->size];
+    for (unsigned i = 0; i < 5; i++) {
+        *used_event = queue->next_used;
+        ck_assert_uint_eq(interrupts_of_a_flush(), 1);
+        *used_event = (uint16_t)(queue->next_used - 1);
+        ck_assert_uint_eq(interrupts_of_a_flush(), 0);
+        *used_event = (uint16_t)(queue->next_used + 2); /* the third from now */
+        ck_assert_uint_eq(interrupts_of_a_flush(), 0);
+        ck_assert_uint_eq(interrupts_of_a_flush(), 0);
+        ck_assert_uint_eq(interrupts_of_a_flush(), 1);
+        queue->avail->flags = VRING_AVAIL_F_NO_INTERRUPT; /* means nothing with event idx */
+    }
+    virtio_blk_finish(&rig.blk);
+    rig_start_disk(&rig, VIRTIO_BLK_FEATURES, 1, 0);
+    queue = rig.driver.queues[0];
+    ck_assert_uint_eq(interrupts_of_a_flush(), 1);
+    queue->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+    ck_assert_uint_eq(interrupts_of_a_flush(), 0);
+    queue->avail->flags = 0;
+    ck_assert_uint_eq(interrupts_of_a_flush(), 1);
+    rig_stop(&rig);
+}
+END_TEST
+
+/* ---- reset under load ---- */
 
 /* Reads are under way into guest memory when the driver resets: once the reset has ended, not a byte may
  * change. */
@@ -492,6 +537,7 @@ int main(void)
     ADD(small_rings, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(indices_wrap, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
     ADD(queues_of_two_vcpus, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
+    ADD(interrupts_only_as_wanted, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
     ADD(reset_with_io_in_flight, 0, PLACES);
     ADD(sigterm_with_io_in_flight, 0, PLACES);
     SRunner *runner = srunner_create(suite);
