@@ -1,80 +1,60 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A whole device: it copies memory for the guest when the doorbell rings, and says so by an interrupt. */
+/* Copies memory for the guest: set FROM and TO, write COUNT; STATUS then says 1 (done) or 2 (failed). */
 #include <errno.h>
-
 #include <ioreqd/dma.h>
 #include <ioreqd/irq.h>
 #include <ioreqd/module.h>
 #include <ioreqd/region.h>
 
-/* Registers of 8 bytes, by number. STATUS is 1 (done) or 2 (failed) after DOORBELL was written, until it is.
- */
-enum { SCRATCH, FROM, TO, COUNT, STATUS, DOORBELL, REGISTERS };
+enum { FROM, TO, COUNT, STATUS, REGISTERS }; /* of 8 bytes each */
 
-struct regs { /* all that the guest can see; the core keeps, saves and loads it */
-    uint64_t reg[DOORBELL];
-};
+struct regs { uint64_t value[REGISTERS]; }; /* what the guest can see: the core keeps it, and saves the fields */
+struct sample { struct iod_device *device; struct iod_irq *irq; }; /* everything else */
 
-struct sample {
-    struct iod_device *device;
-    struct iod_irq *irq; /* NULL: polled */
-};
-
-static uint64_t sample_read(void *opaque, uint64_t offset, unsigned width)
+static uint64_t sample_read(void *self, uint64_t offset, unsigned width)
 {
-    struct sample *self = opaque;
-    const struct regs *regs = iod_regs(self->device);
-    return offset / 8 < DOORBELL ? regs->reg[offset / 8] : 0;
+    const struct regs *regs = iod_regs(((struct sample *)self)->device);
+    return regs->value[offset / 8];
 }
 
-/* Every number here is the guest's: it is bounded before it is used. */
-static bool copy(struct iod_device *device, const uint64_t *reg)
+static void sample_write(void *self, uint64_t offset, unsigned width, uint64_t value)
 {
-    uint8_t buffer[256];
-    size_t count = reg[COUNT] < sizeof(buffer) ? reg[COUNT] : sizeof(buffer);
-    return iod_dma_read(device, reg[FROM], buffer, count) == 0 &&
-           iod_dma_write(device, reg[TO], buffer, count) == 0;
-}
-
-static void sample_write(void *opaque, uint64_t offset, unsigned width, uint64_t value)
-{
-    struct sample *self = opaque;
-    struct regs *regs = iod_regs(self->device);
-    if (offset / 8 < STATUS) {
-        regs->reg[offset / 8] = value;
-    } else {
-        regs->reg[STATUS] = offset / 8 == DOORBELL ? copy(self->device, regs->reg) ? 1 : 2 : 0;
-        if (self->irq != NULL) {
-            regs->reg[STATUS] != 0 ? iod_irq_raise(self->irq) : iod_irq_lower(self->irq);
-        }
+    struct sample *sample = self;
+    struct regs *regs = iod_regs(sample->device);
+    regs->value[offset / 8] = value;
+    if (offset / 8 == COUNT) {
+        uint8_t bytes[256]; /* every number is the guest's: it is bounded before it is used */
+        size_t count = value < sizeof(bytes) ? value : sizeof(bytes);
+        bool good = iod_dma_read(sample->device, regs->value[FROM], bytes, count) == 0 &&
+                    iod_dma_write(sample->device, regs->value[TO], bytes, count) == 0;
+        regs->value[STATUS] = good ? 1 : 2;
+        iod_irq_raise(sample->irq);
+    } else if (offset / 8 == STATUS) {
+        iod_irq_lower(sample->irq); /* the guest has seen it */
     }
 }
 
-static const struct iod_region_ops ops = {
-    .size = sizeof(ops), .widths = 8, .read = sample_read, .write = sample_write,
+static const struct iod_region_ops sample_ops = {
+    .size = sizeof(sample_ops), .widths = 8, .read = sample_read, .write = sample_write
 };
 
 static int sample_create(struct iod_device *device, struct iod_error *error)
 {
-    struct sample *self = iod_self(device);
-    self->device = device;
-    self->irq = iod_irq_get(device, -1, error); /* what irq= says, or none */
-    if (self->irq == NULL && error->code != 0) {
-        return -error->code;
+    struct sample *sample = iod_self(device);
+    sample->device = device;
+    sample->irq = iod_irq_get(device, 5, error); /* irq=, else 5 */
+    struct iod_region *region = iod_region_add(device, "registers", REGISTERS * 8, &sample_ops, sample);
+    if (sample->irq == NULL || region == NULL) {
+        return error->code != 0 ? -error->code : iod_fail(error, EINVAL, "sample: it needs irq= and memory");
     }
-    struct iod_region *region = iod_region_add(device, "registers", REGISTERS * 8, &ops, self);
-    return region == NULL ? iod_fail(error, ENOMEM, "out of memory")
-                          : iod_region_place_base(region, IOD_MMIO, UINT64_MAX, error);
+    return iod_region_place_base(region, IOD_MMIO, UINT64_MAX, error); /* base=, which must be given */
 }
 
-static const struct iod_field fields[] = { IOD_FIELD_ARRAY(struct regs, reg, 1), { .name = NULL } };
-
-static const struct iod_device_class sample = {
-    .size = sizeof(sample), .name = "sample", .summary = "copies memory for the guest", .version = 1,
-    .self_size = sizeof(struct sample), .regs_size = sizeof(struct regs), .fields = fields,
+static const struct iod_field sample_fields[] = {IOD_FIELD_ARRAY(struct regs, value, 1), {.name = NULL}};
+static const struct iod_device_class sample_class = {
+    .size = sizeof(sample_class), .name = "sample", .summary = "copies memory for the guest", .version = 1,
+    .self_size = sizeof(struct sample), .regs_size = sizeof(struct regs), .fields = sample_fields,
     .create = sample_create,
 };
-
-static const struct iod_device_class *const devices[] = { &sample, NULL };
-
-IOD_MODULE(sample) = { sizeof(struct iod_module), IOD_ABI, devices, NULL, NULL };
+static const struct iod_device_class *const devices[] = {&sample_class, NULL};
+IOD_MODULE(sample) = {.size = sizeof(struct iod_module), .abi = IOD_ABI, .devices = devices};

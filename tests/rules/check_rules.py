@@ -110,6 +110,37 @@ def check_program(path):
     return [f"{path}: needs {name}" for name in needed if name.startswith(FORBIDDEN_LIBRARIES)]
 
 
+EXAMPLE, SHOWN_IN, EXAMPLE_LINES = "tests/modules/sample.c", "HACKING.md", 60
+
+
+def check_example(root):
+    """The example device that HACKING.md shows is the file that tests compile, to the letter, and short."""
+    with open(os.path.join(root, EXAMPLE), encoding="utf-8") as file:
+        code = file.read()
+    with open(os.path.join(root, SHOWN_IN), encoding="utf-8") as file:
+        shown = re.findall(r"^```c\n(.*?)^```$", file.read(), re.MULTILINE | re.DOTALL)
+    faults = []
+    if code not in shown:
+        faults.append(f"{SHOWN_IN}: no ```c block is identical to {EXAMPLE}")
+    if code.count("\n") > EXAMPLE_LINES:
+        faults.append(f"{EXAMPLE}: {code.count(chr(10))} lines; expected at most {EXAMPLE_LINES}")
+    return faults
+
+
+def self_test_example(root):
+    """Each case: the file, what HACKING.md shows, is it a fault?"""
+    cases = [("int a;\n", "int a;\n", False), ("int a;\n", "int b;\n", True), ("int a;\n" * 61, "int a;\n" * 61, True)]
+    missed = []
+    os.makedirs(os.path.join(root, os.path.dirname(EXAMPLE)), exist_ok=True)
+    for code, shown, fault in cases:
+        for path, text in ((EXAMPLE, code), (SHOWN_IN, f"text\n```c\n{shown}```\nmore\n")):
+            with open(os.path.join(root, path), "w", encoding="utf-8") as file:
+                file.write(text)
+        if bool(check_example(root)) != fault:
+            missed.append(f"{EXAMPLE}: {code[:20]!r} against {shown[:20]!r}")
+    return missed
+
+
 def self_test():
     bad = {
         "devices/a.c": '#include "core/guest.h"\n',
@@ -130,6 +161,7 @@ def self_test():
         with open(source, "w", encoding="utf-8") as file:
             file.write("#include <stdlib.h>\nstatic int count; int f(void); int f(void) { if (++count > 3) exit(1); return count; }\n")
         run("cc", "-c", "-o", target, source)
+        missed += self_test_example(root)
         faults = check_objects([target])
         missed += [w for w in ("count is mutable", "calls exit") if not any(w in f for f in faults)]
     for item in missed:
