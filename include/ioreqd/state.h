@@ -12,7 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One member, or an array of `count` members of `width` bytes each. A table ends with an entry whose name is NULL. */
+/*
+ * One member, or an array of `count` members of `width` bytes each. Integers only: a hostile state would load values
+ * into a bool or an enum that C does not allow there. A table ends with an entry whose name is NULL.
+ */
 struct iod_field {
     const char *name;      /* stable for ever: it is the saved form's key */
     uint32_t since;        /* version of the class in which it appeared, from 1 */
