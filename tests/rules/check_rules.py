@@ -45,6 +45,10 @@ def check_include(path, number, quote, name, room):
     rule = ROOMS[room]
     project = quote == '"' or name.startswith("ioreqd/")
     where = f"{path}:{number}: "
+    if room == "devices" and quote == '"':
+        # A device that is a folder has headers of its own, in it.
+        own = "/" not in name and os.path.dirname(path) != room
+        return None if own else where + f"a device may include <ioreqd/...>, the C library and headers of its own folder, not {name}"
     if project and "/" in name:
         if not any(name.startswith(p) for p in rule["own"]):
             return where + f"{room} may not include {name}"
@@ -145,6 +149,9 @@ def self_test():
     bad = {
         "devices/a.c": '#include "core/guest.h"\n',
         "devices/b.c": "#include <unistd.h>\n",
+        "devices/c.c": '#include "d.h"\n',
+        "devices/d/a.c": '#include "../e/e.h"\n',
+        "devices/d/b.h": "#include <fcntl.h>\n",
         "src/core/a.c": "#include <xenctrl.h>\n",
         "src/pci/a.c": '#include "virtio/virtio.h"\n',
         "src/virtio/a.c": '#include "core/inside.h"\n',
@@ -155,8 +162,12 @@ def self_test():
             os.makedirs(os.path.join(root, os.path.dirname(path)), exist_ok=True)
             with open(os.path.join(root, path), "w", encoding="utf-8") as file:
                 file.write(text)
+        good = os.path.join(root, "devices/d/good.c")
+        with open(good, "w", encoding="utf-8") as file:
+            file.write('#include "b.h"\n#include <ioreqd/dma.h>\n#include <string.h>\n')
         faults = check_includes(root)
         missed = [path for path in bad if not any(f.startswith(path + ":") for f in faults)]
+        missed += [f"wrongly: {f}" for f in faults if f.startswith("devices/d/good.c")]
         source, target = os.path.join(root, "s.c"), os.path.join(root, "s.o")
         with open(source, "w", encoding="utf-8") as file:
             file.write("#include <stdlib.h>\nstatic int count; int f(void); int f(void) { if (++count > 3) exit(1); return count; }\n")
