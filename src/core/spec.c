@@ -13,8 +13,8 @@ static int no_memory(struct iod_error *error)
 }
 
 /*
- * Takes the value that begins at `from` (a doubled comma stands for one) and returns where it ended: at its comma
- * or at the end of the text. *value is NULL when out of memory.
+ * Takes the value that begins at `from` (a doubled comma stands for one) and returns where it ended: at its
+ * comma or at the end of the text. *value is NULL when out of memory.
  */
 static const char *take_value(const char *from, char **value)
 {

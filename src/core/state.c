@@ -147,8 +147,8 @@ void iod_put_number(struct iod_writer *writer, const char *name, uint64_t value,
 /* ---- reading ---- */
 
 /*
- * The field that begins at *at, which is moved behind it. False: the bytes end or are malformed. Used on bytes
- * that reader_init has not seen yet, so it trusts nothing.
+ * The field that begins at *at, which is moved behind it. False: the bytes end or are malformed. Used on
+ * bytes that reader_init has not seen yet, so it trusts nothing.
  */
 static bool next_field(const struct iod_reader *reader, size_t *at, struct found *field)
 {

@@ -11,7 +11,8 @@
 
 static struct rig rig;
 
-/* One assertion for all the bytes, for Check writes a file at each: is this the image as it was at `offset`? */
+/* One assertion for all the bytes, for Check writes a file at each: is this the image as it was at
+ * `offset`? */
 static void expect_pattern(const uint8_t *bytes, uint64_t offset, size_t length)
 {
     for (size_t i = 0; i < length; i++) {

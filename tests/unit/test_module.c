@@ -13,15 +13,23 @@ static int create(struct iod_device *device, struct iod_error *error)
 }
 
 static const struct iod_device_class lamp = {
-    .size = sizeof(lamp), .name = "lamp", .summary = "A lamp", .version = 1, .create = create,
+    .size = sizeof(lamp),
+    .name = "lamp",
+    .summary = "A lamp",
+    .version = 1,
+    .create = create,
 };
 static const struct iod_device_class fan = {
-    .size = sizeof(fan), .name = "fan", .summary = "A fan", .version = 1, .create = create,
+    .size = sizeof(fan),
+    .name = "fan",
+    .summary = "A fan",
+    .version = 1,
+    .create = create,
 };
 
 /* Adds a module of one or two devices. */
-static int add(struct modules *modules, const struct iod_device_class *one, const struct iod_device_class *two,
-               struct iod_error *error)
+static int add(struct modules *modules, const struct iod_device_class *one,
+               const struct iod_device_class *two, struct iod_error *error)
 {
     const struct iod_device_class *const devices[] = {one, two, NULL};
     struct iod_module module = {.size = sizeof(module), .abi = IOD_ABI, .devices = devices};
@@ -65,25 +73,36 @@ static bool valid(const void *regs)
 
 START_TEST(refuses_bad_tables)
 {
-    static const struct iod_field outside[] = {{.name = "f", .since = 1, .offset = 2, .width = 4, .count = 1}, {.name = NULL}};
+    static const struct iod_field outside[] = {{.name = "f", .since = 1, .offset = 2, .width = 4, .count = 1},
+                                               {.name = NULL}};
     static const struct iod_field newer[] = {
         {.name = "f", .since = 2, .width = 1, .count = 1, .valid = valid}, {.name = NULL}};
-    static const struct iod_field twice[] = {
-        {.name = "f", .since = 1, .width = 1, .count = 1}, {.name = "f", .since = 1, .width = 1, .count = 1}, {.name = NULL}};
+    static const struct iod_field twice[] = {{.name = "f", .since = 1, .width = 1, .count = 1},
+                                             {.name = "f", .since = 1, .width = 1, .count = 1},
+                                             {.name = NULL}};
     static const struct iod_option irq[] = {{.name = "irq"}, {.name = NULL}};
     const struct {
         struct iod_device_class class;
         const char *says;
     } bad[] = {
-        {{.size = offsetof(struct iod_device_class, destroy), .name = "d", .create = create}, "bytes; expected at least"},
+        {{.size = offsetof(struct iod_device_class, destroy), .name = "d", .create = create},
+         "bytes; expected at least"},
         {{.size = sizeof(lamp), .name = "d"}, "lacks its name or create"},
         {{.size = sizeof(lamp), .create = create}, "lacks its name or create"},
         {{.size = sizeof(lamp), .name = "d,e", .create = create}, "is no name"},
         {{.size = sizeof(lamp), .name = "", .create = create}, "is no name"},
         {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4}, "no fields"},
-        {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = outside}, "outside of regs"},
-        {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = newer}, "expected 1 to 1"},
-        {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = twice}, "occurs twice"},
+        {{.size = sizeof(lamp),
+          .name = "d",
+          .create = create,
+          .regs_size = 4,
+          .version = 1,
+          .fields = outside},
+         "outside of regs"},
+        {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = newer},
+         "expected 1 to 1"},
+        {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = twice},
+         "occurs twice"},
         {{.size = sizeof(lamp), .name = "d", .create = create, .options = irq}, "belongs to the core"},
     };
     struct modules *modules = modules_create();
@@ -190,7 +209,8 @@ START_TEST(lists_and_helps)
     ck_assert_ptr_nonnull(strstr(text, "example-lamp: A lamp\n  colour=TEXT"));
     ck_assert_ptr_nonnull(strstr(text, "of the lamp (default: blue)\n"));
     ck_assert_ptr_nonnull(strstr(text, "irq=NUMBER|none"));
-    ck_assert_ptr_nonnull(strstr(text, "With block.filter=example-slow (A slow filter):\n  block.filter.delay=NUMBER"));
+    ck_assert_ptr_nonnull(
+        strstr(text, "With block.filter=example-slow (A slow filter):\n  block.filter.delay=NUMBER"));
     free(text);
     modules_destroy(modules);
 }

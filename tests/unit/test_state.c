@@ -33,8 +33,13 @@ static const struct iod_field fields[] = {
 };
 
 static const struct regs sample = {
-    .lcr = 3, .divisor = 0x1234, .status = 0x89abcdef, .deadline = 0x0102030405060708,
-    .table = {1, 2, 0xfffe, 4}, .fifo = "hello, world", .odd = {7, 8, 9},
+    .lcr = 3,
+    .divisor = 0x1234,
+    .status = 0x89abcdef,
+    .deadline = 0x0102030405060708,
+    .table = {1, 2, 0xfffe, 4},
+    .fifo = "hello, world",
+    .odd = {7, 8, 9},
 };
 
 START_TEST(round_trip)
@@ -61,7 +66,8 @@ START_TEST(bytes_are_as_written_down)
     iod_put_number(&writer, "n", 0x1234, 4);
     iod_put(&writer, "e", "", 0);
     writer_end(&writer, mark);
-    static const uint8_t expected[] = {1, 0, 18, 0, 0, 0, 'q', 1, 0, 4, 0, 0, 0, 'n', 0x34, 0x12, 0, 0, 1, 0, 0, 0, 0, 0, 'e'};
+    static const uint8_t expected[] = {1,   0,    18,   0, 0, 0, 'q', 1, 0, 4, 0, 0,  0,
+                                       'n', 0x34, 0x12, 0, 0, 1, 0,   0, 0, 0, 0, 'e'};
     ck_assert_int_eq(writer.error, 0);
     ck_assert_uint_eq(writer.length, sizeof(expected));
     ck_assert_mem_eq(writer.bytes, expected, sizeof(expected));
@@ -180,8 +186,12 @@ static const struct {
     {"\0\0\0\0\0\0", 6, "malformed field at byte 0"},
     {"\2\0\0\0\0\0a", 7, "malformed field at byte 0"},
     {"\1\0\1\0\0\0a", 7, "malformed field at byte 0"},
-    {"\1\0\xff\xff\xff\xff" "abc", 9, "malformed field at byte 0"},
-    {"\xff\xff\xff\xff\xff\xff" "abc", 9, "malformed field at byte 0"},
+    {"\1\0\xff\xff\xff\xff"
+     "abc",
+     9, "malformed field at byte 0"},
+    {"\xff\xff\xff\xff\xff\xff"
+     "abc",
+     9, "malformed field at byte 0"},
     {"\1\0\0\0\0\0a\1\0\0\0\0\0a", 14, "field 'a' occurs twice"},
     {"\1\0\0\0\0\0\n", 7, "unprintable field name at byte 0"},
     {"\1\0\0\0\0\0a\1\0\0\0\0\0\xc3", 14, "unprintable field name at byte 7"},

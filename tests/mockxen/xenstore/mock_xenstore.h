@@ -26,8 +26,9 @@ int mock_xenstore_read(struct mock *mock, const char *path, char *value, size_t 
 int mock_xenstore_remove(struct mock *mock, const char *path);
 
 /**
- * What libxl writes before the domain is introduced: /local/domain/ID with domid, name and vm, /vm/UUID with uuid
- * and name, /libxl/ID/type ("hvm" or "pvh"; none for a domain made with type_unknown: give `type` false).
+ * What libxl writes before the domain is introduced: /local/domain/ID with domid, name and vm, /vm/UUID with
+ * uuid and name, /libxl/ID/type ("hvm" or "pvh"; none for a domain made with type_unknown: give `type`
+ * false).
  */
 int mock_xenstore_nodes(struct mock_guest *g, bool type);
 /** `xl rename`. */

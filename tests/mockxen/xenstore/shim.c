@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * LD_PRELOAD under Debian's unmodified xenstored: what it asks of Xen is answered out of a state directory
- * ($XENMOCK): domN/ exists = domain N lives; domN/shutdown, domN/dying = flags; domN/ring = its xenstore page;
- * domN/evtchn = a FIFO of its events; dom0/port, dom0/ports = the port of dom0's ring and the table of bound ports.
+ * ($XENMOCK): domN/ exists = domain N lives; domN/shutdown, domN/dying = flags; domN/ring = its xenstore
+ * page; domN/evtchn = a FIFO of its events; dom0/port, dom0/ports = the port of dom0's ring and the table of
+ * bound ports.
  */
 #undef _FILE_OFFSET_BITS /* it would rename open to open64, and both are defined here */
 
