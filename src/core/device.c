@@ -148,7 +148,9 @@ static int parse_keys(struct iod_device *device, unsigned index, struct iod_erro
     const char *text;
     uint64_t number;
     char name[96];
-    snprintf(name, sizeof(name), "%.60s%u", device->class->name, index);
+    const char *class = device->class->name;
+    bool digit = class[0] && strchr("0123456789", class[strlen(class) - 1]); /* uart16550-0, not uart165500 */
+    snprintf(name, sizeof(name), "%.60s%s%u", class, digit ? "-" : "", index);
     text = device_spec_take(device, "id");
     device->id = strdup(text ? text : name);
     if (!device->id) {
@@ -252,12 +254,30 @@ fail:
     return NULL;
 }
 
+/* Quiet: tell everyone who asked. A callback may resume or stop the device again. */
+static void answer_stops(struct iod_device *device)
+{
+    struct device_stop *stop;
+    while (device->state != DEVICE_RUNNING && device->life == LIFE_IDLE &&
+           (stop = list_first(&device->stops, struct device_stop, link))) {
+        list_remove(&stop->link);
+        device->stopped++;
+        stop->stopped(stop->self);
+    }
+}
+
 /* ---- open ---- */
 
 static void opened(struct iod_device *device, int error, const char *why)
 {
     device->life = LIFE_IDLE;
-    device->state = error ? DEVICE_BROKEN : DEVICE_STOPPED;
+    device->state = error || device->broken ? DEVICE_BROKEN : DEVICE_STOPPED;
+    answer_stops(device);
+    struct iod_error text = {0};
+    if (error && why && strncmp(why, device->id, strlen(device->id)) != 0) { /* a backend knows not whose it is */
+        iod_fail(&text, EIO, "%s: %s", device->id, why);
+        why = text.text;
+    }
     device->opened(device->opened_self, device, error, why);
 }
 
@@ -323,18 +343,6 @@ void device_start(struct iod_device *device)
     dispatch_wake_waiters(device);
 }
 
-/* Quiet: tell everyone who asked. A callback may resume or stop the device again. */
-static void answer_stops(struct iod_device *device)
-{
-    struct device_stop *stop;
-    while (device->state != DEVICE_RUNNING && device->life == LIFE_IDLE &&
-           (stop = list_first(&device->stops, struct device_stop, link))) {
-        list_remove(&stop->link);
-        device->stopped++;
-        stop->stopped(stop->self);
-    }
-}
-
 static void stopped(struct iod_device *device)
 {
     struct device_part *part;
@@ -349,10 +357,10 @@ static void stopped(struct iod_device *device)
     if (device->mappings) {
         iod_log(device, IOD_LOG_ERROR, "said that it is quiet with %u mappings in its hands", device->mappings);
     }
-    if (device->broken) {
-        dispatch_wake_waiters(device); /* they read all ones */
-    }
     answer_stops(device);
+    if (device->broken) {
+        dispatch_forget_device(device); /* who waits for it reads all ones */
+    }
 }
 
 static void check_quiet(struct iod_device *device)
@@ -513,9 +521,10 @@ void device_backend_done(struct device_backend *backend, int error)
     }
 }
 
+/* The stop is never resumed: the device stays quiet. */
 static void broken_stopped(void *self)
 {
-    free(self); /* the stop is never resumed: the device stays quiet */
+    (void)self;
 }
 
 void iod_device_broken(struct iod_device *device, const char *why, ...)
@@ -529,9 +538,11 @@ void iod_device_broken(struct iod_device *device, const char *why, ...)
     va_end(arguments);
     device->broken = true;
     iod_log(device, IOD_LOG_ERROR, "stopped: %s", device->why);
-    struct device_stop *stop = calloc(1, sizeof(*stop));
-    if (stop) {
-        device_stop(device, stop, IOD_CANCEL, broken_stopped, stop);
+    if (device->state == DEVICE_STOPPED) {
+        device->state = DEVICE_BROKEN;
+        dispatch_forget_device(device);
+    } else {
+        device_stop(device, &device->broken_stop, IOD_CANCEL, broken_stopped, NULL);
     }
 }
 

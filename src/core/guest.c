@@ -135,9 +135,12 @@ void guest_destroy(struct guest *guest)
     }
     cleanup_cancel(guest->cleanup);
     guest->state = GUEST_GONE;
+    list_for_each(server, &guest->servers, struct server, link) {
+        server_close(server, false);
+    }
     destroy_devices(guest);
     list_for_each(server, &guest->servers, struct server, link) {
-        server_destroy(server, false);
+        server_free(server);
     }
     functions_forget(guest);
     memory_destroy(guest->memory);
@@ -147,7 +150,6 @@ void guest_destroy(struct guest *guest)
     list_remove(&guest->run_link);
     list_remove(&guest->link);
     guest_spec_finish(&guest->spec);
-    free(guest->stops);
     free(guest);
 }
 
@@ -171,21 +173,12 @@ static void device_quiet(void *self)
 
 static void stop_devices(struct guest *guest, enum iod_drain drain)
 {
-    unsigned count = 0, i = 0;
     struct iod_device *device;
     guest->state = GUEST_STOPPING;
+    guest->stopping = 1; /* for this loop, so that all_quiet runs after it */
     list_for_each(device, &guest->devices, struct iod_device, link) {
-        count++;
-    }
-    free(guest->stops);
-    guest->stops = calloc(count ? count : 1, sizeof(*guest->stops));
-    if (!guest->stops) {
-        guest_log(guest, IOD_LOG_ERROR, "out of memory while stopping: the guest is left as it is");
-        return;
-    }
-    guest->stopping = count + 1; /* one for this loop, so that all_quiet runs after it */
-    list_for_each(device, &guest->devices, struct iod_device, link) {
-        device_stop(device, &guest->stops[i++], drain, device_quiet, guest);
+        guest->stopping++;
+        device_stop(device, &device->guest_stop, drain, device_quiet, guest);
     }
     device_quiet(guest);
 }
@@ -249,7 +242,7 @@ static void leave(struct guest *guest)
 {
     struct server *server;
     list_for_each(server, &guest->servers, struct server, link) {
-        server_destroy(server, true);
+        server_close(server, true);
     }
     finished(guest);
 }
@@ -259,7 +252,10 @@ static void await_quiet_vcpus(struct guest *guest)
     struct server *server;
     bool quiet = true;
     list_for_each(server, &guest->servers, struct server, link) {
-        quiet = quiet && (guest->dead || !server->enabled || server_quiet(server));
+        if (!guest->dead && server->enabled) {
+            server_answer_all(server); /* a vCPU on its way in when the server was disabled still waits */
+            quiet = server_quiet(server) && quiet;
+        }
     }
     if (!quiet && guest->retries++ < QUIET_RETRIES) {
         if (guest->retries % 16 == 0) {
@@ -274,7 +270,7 @@ static void await_quiet_vcpus(struct guest *guest)
             guest_log(guest, IOD_LOG_WARNING, "ioreq server %u stays, disabled: a vCPU has not taken its answer (is the guest "
                       "paused?); the next ioreqd removes it by its record", server->id);
         }
-        server_destroy(server, keep);
+        server_close(server, keep);
     }
     finished(guest);
 }

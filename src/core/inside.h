@@ -121,6 +121,7 @@ struct iod_device {
 
     /* the life (device.c) */
     struct list stops;            /* struct device_stop not yet answered */
+    struct device_stop broken_stop, guest_stop; /* iod_device_broken's, and the guest's end's */
     unsigned stopped;             /* answered, not yet resumed */
     enum iod_drain drain;
     struct device_backend *backend_at; /* being opened or quiesced */
@@ -170,7 +171,6 @@ struct guest {
     struct loop_timer *retry; /* unbound slots, cleaning, waiting for answers */
     unsigned opening, stopping; /* devices not yet open, not yet quiet */
     unsigned retries;
-    struct device_stop *stops; /* one per device, while stopping */
     struct cleanup *cleanup;
     uint64_t clock_offset_ns; /* host monotonic minus guest clock */
     bool dead;               /* the domain is gone: no hypercall can help it */
@@ -238,7 +238,9 @@ int server_enable(struct server *server, struct iod_error *error);
 void server_bind(struct server *server);      /* binds what has a port by now */
 void server_answer_all(struct server *server); /* all ones for whatever is pending */
 bool server_quiet(const struct server *server); /* every slot is NONE */
-void server_destroy(struct server *server, bool keep); /* keep: on-exit=leave; the hypervisor's side stays */
+/* Lets go of the pages and ports. keep: on-exit=leave, the hypervisor's side stays as it is. */
+void server_close(struct server *server, bool keep);
+void server_free(struct server *server); /* after the devices: they may still hold a deferred access of it */
 
 /* dispatch.c */
 void dispatch_event(struct daemon *daemon, uint32_t port);

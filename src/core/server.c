@@ -108,12 +108,18 @@ static void access_init(struct iod_access *access, struct server *server, uint16
     list_init(&access->link);
 }
 
-static void server_free(struct server *server)
+static void pages_unmap(struct server *server)
 {
     struct hypervisor *hv = server->guest->daemon->hv;
     if (server->pages) {
         hv->ops->pages_unmap(hv, server->pages);
+        server->pages = NULL;
     }
+}
+
+void server_free(struct server *server)
+{
+    pages_unmap(server);
     list_remove(&server->link);
     interval_set_clear(&server->ranges[0]);
     interval_set_clear(&server->ranges[1]);
@@ -208,6 +214,18 @@ int server_enable(struct server *server, struct iod_error *error)
 
 /* ---- ending ---- */
 
+/* Whatever the cursor waits for, a handler's late end included, finds it no more. */
+static void forget_access(struct iod_access *access)
+{
+    if (access->state == ACCESS_DEFERRED && access->device) {
+        access->device->busy = NULL;
+    }
+    list_remove(&access->link);
+    access->device = NULL;
+    access->state = ACCESS_IDLE;
+    access->active = false;
+}
+
 /* A vCPU that waits for an answer gets all ones; without one it would be blocked for ever. */
 void server_answer_all(struct server *server)
 {
@@ -219,11 +237,7 @@ void server_answer_all(struct server *server)
         if (!slot->active && hv->ops->slot_take(server->pages, i, true, &request) <= 0) {
             continue;
         }
-        if (slot->state != ACCESS_IDLE) {
-            list_remove(&slot->link);
-            slot->state = ACCESS_IDLE;
-        }
-        slot->active = false;
+        forget_access(slot);
         hv->ops->slot_answer(server->pages, i, UINT64_MAX);
         if (slot->local) {
             hv->ops->event_notify(hv, slot->local);
@@ -242,16 +256,20 @@ bool server_quiet(const struct server *server)
     return true;
 }
 
-void server_destroy(struct server *server, bool keep)
+void server_close(struct server *server, bool keep)
 {
     struct guest *guest = server->guest;
     struct hypervisor *hv = guest->daemon->hv;
+    if (!server->pages) {
+        return; /* closed before */
+    }
     for (unsigned i = 0; i < guest->vcpus; i++) {
-        list_remove(&server->slots[i].link);
+        forget_access(&server->slots[i]);
         unbind(&server->slots[i]);
     }
-    list_remove(&server->ring.link);
+    forget_access(&server->ring);
     unbind(&server->ring);
+    pages_unmap(server);
     if (!keep) {
         int error = guest->dead ? 0 : hv->ops->server_destroy(hv, guest->domid, server->id);
         if (error && error != -ESRCH && error != -ENOENT) {
@@ -259,5 +277,4 @@ void server_destroy(struct server *server, bool keep)
         }
         record_remove(server);
     }
-    server_free(server);
 }

@@ -14,7 +14,13 @@
 #include "loop/event_loop.h"
 #include "main/builtin.h"
 
-enum { LOG_ROOM = 1 << 16, TIMEOUT_MS = 10000, PORT = 1 };
+enum { LOG_ROOM = 1 << 16, TIMEOUT_MS = 10000, PORT = 1, SERVERS = 8 };
+
+/* One server's pages; only server 0's slot ever holds a request. */
+struct ioreq_pages {
+    struct fake_xen *fake;
+    uint16_t id;
+};
 
 struct fake_xen {
     struct hypervisor hv;
@@ -27,7 +33,11 @@ struct fake_xen {
     struct request request;
     enum slot_state slot;
     uint64_t answer;
-    bool server, answered, dead, running, ended;
+    struct ioreq_pages pages[SERVERS];
+    unsigned servers; /* bits */
+    int dead;         /* domid; -1: none */
+    bool answered, running, ended, ports_hidden;
+    struct fake_ranges ranges;
     bool line[16];
     unsigned raises[16];
     bool (*reached)(void *self);
@@ -52,13 +62,21 @@ static void hv_destroy(struct hypervisor *hv)
 static int hv_nr_vcpus(struct hypervisor *hv, uint16_t domid, unsigned *count)
 {
     *count = 1;
-    return 0;
+    return domid == fake_of(hv)->dead ? -ESRCH : 0;
 }
 
 static int hv_server_create(struct hypervisor *hv, uint16_t domid, enum bufioreq buf, uint16_t *id)
 {
-    fake_of(hv)->server = true;
-    *id = 0;
+    struct fake_xen *fake = fake_of(hv);
+    if (domid == fake->dead) {
+        return -ESRCH;
+    }
+    for (*id = 0; *id < SERVERS && fake->servers >> *id & 1; (*id)++) {
+    }
+    if (*id == SERVERS) {
+        return -ENOSPC;
+    }
+    fake->servers |= 1u << *id;
     return 0;
 }
 
@@ -67,7 +85,7 @@ static int hv_server_info(struct hypervisor *hv, uint16_t domid, uint16_t id, ui
     if (port != NULL) {
         *port = 0;
     }
-    return fake_of(hv)->dead ? -ESRCH : id == 0 && fake_of(hv)->server ? 0 : -ENOENT;
+    return domid == fake_of(hv)->dead ? -ESRCH : fake_of(hv)->servers >> id & 1 ? 0 : -ENOENT;
 }
 
 static int hv_server_enable(struct hypervisor *hv, uint16_t domid, uint16_t id, bool on)
@@ -77,20 +95,35 @@ static int hv_server_enable(struct hypervisor *hv, uint16_t domid, uint16_t id, 
 
 static int hv_server_destroy(struct hypervisor *hv, uint16_t domid, uint16_t id)
 {
-    fake_of(hv)->server = false;
+    fake_of(hv)->servers &= ~(1u << id);
     return 0;
 }
 
-static int hv_range(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
-                    uint64_t start, uint64_t end)
+static int hv_range_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
+                        uint64_t start, uint64_t end)
 {
+    struct fake_ranges *ranges = &fake_of(hv)->ranges;
+    if (ranges->fail != 0 && ranges->fail == start) {
+        ranges->failed++;
+        return -ENOMEM;
+    }
+    ranges->mapped++;
+    ranges->last = start;
+    return 0;
+}
+
+static int hv_range_unmap(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space,
+                          uint64_t start, uint64_t end)
+{
+    fake_of(hv)->ranges.mapped--;
     return 0;
 }
 
 static int hv_pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf,
                         struct ioreq_pages **pages)
 {
-    *pages = (struct ioreq_pages *)fake_of(hv);
+    fake_of(hv)->pages[id] = (struct ioreq_pages){ .fake = fake_of(hv), .id = id };
+    *pages = &fake_of(hv)->pages[id];
     return 0;
 }
 
@@ -100,18 +133,18 @@ static void hv_pages_unmap(struct hypervisor *hv, struct ioreq_pages *pages)
 
 static uint32_t hv_slot_port(const struct ioreq_pages *pages, unsigned vcpu)
 {
-    return PORT;
+    return pages->id != 0 && pages->fake->ports_hidden ? 0 : PORT + pages->id;
 }
 
 static enum slot_state hv_slot_state(const struct ioreq_pages *pages, unsigned vcpu)
 {
-    return ((const struct fake_xen *)pages)->slot;
+    return pages->id == 0 ? pages->fake->slot : SLOT_NONE;
 }
 
 static int hv_slot_take(struct ioreq_pages *pages, unsigned vcpu, bool resume, struct request *request)
 {
-    struct fake_xen *fake = (struct fake_xen *)pages;
-    if (fake->slot != SLOT_READY) {
+    struct fake_xen *fake = pages->fake;
+    if (pages->id != 0 || (fake->slot != SLOT_READY && !(resume && fake->slot == SLOT_INPROCESS))) {
         return 0;
     }
     fake->slot = SLOT_INPROCESS;
@@ -121,7 +154,7 @@ static int hv_slot_take(struct ioreq_pages *pages, unsigned vcpu, bool resume, s
 
 static void hv_slot_answer(struct ioreq_pages *pages, unsigned vcpu, uint64_t data)
 {
-    struct fake_xen *fake = (struct fake_xen *)pages;
+    struct fake_xen *fake = pages->fake;
     fake->slot = SLOT_NONE; /* the vCPU takes its answer at once */
     fake->answer = data;
     fake->answered = true;
@@ -159,6 +192,7 @@ static int hv_event_notify(struct hypervisor *hv, uint32_t port)
 static int hv_event_bind(struct hypervisor *hv, uint16_t domid, uint32_t remote, uint32_t *local)
 {
     *local = remote;
+    fake_of(hv)->ranges.bound++;
     return 0;
 }
 
@@ -205,8 +239,8 @@ static const struct hypervisor_ops fake_ops = {
     .server_info = hv_server_info,
     .server_enable = hv_server_enable,
     .server_destroy = hv_server_destroy,
-    .range_map = hv_range,
-    .range_unmap = hv_range,
+    .range_map = hv_range_map,
+    .range_unmap = hv_range_unmap,
     .pages_map = hv_pages_map,
     .pages_unmap = hv_pages_unmap,
     .slot_port = hv_slot_port,
@@ -287,28 +321,22 @@ static bool settled(void *self)
     return fake->running || fake->ended;
 }
 
-static int add_guest(struct fake_xen *fake, enum guest_type type, const char *const *devices, unsigned count,
-                     struct iod_error *error)
+static int fill_spec(struct guest_spec *spec, enum guest_type type, const char *const *devices,
+                     unsigned count, struct iod_error *error)
 {
-    char domain[] = "7";
-    struct guest_spec spec;
-    guest_spec_init(&spec);
-    spec.domain = strdup(domain);
-    spec.arch = ARCH_X86;
-    spec.type = type;
-    spec.bufioreq = BUF_OFF;
+    guest_spec_init(spec);
+    spec->domain = strdup("7");
+    spec->arch = ARCH_X86;
+    spec->type = type;
+    spec->bufioreq = BUF_OFF;
     int result = 0;
     for (unsigned i = 0; i < count && result == 0; i++) {
-        result = guest_spec_add_device(&spec, devices[i], error);
+        result = guest_spec_add_device(spec, devices[i], error);
     }
-    if (result == 0) {
-        result = daemon_add_guest(fake->daemon, &spec, error);
-    }
-    guest_spec_finish(&spec);
     return result;
 }
 
-static void fake_free(struct fake_xen *fake)
+void fake_free(struct fake_xen *fake)
 {
     daemon_destroy(fake->daemon);
     fake->loop->ops->timer_remove(fake->look);
@@ -320,11 +348,11 @@ static void fake_free(struct fake_xen *fake)
     free(fake);
 }
 
-struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices,
-                            unsigned count, struct iod_error *error)
+struct fake_xen *fake_create(const struct iod_module *module, struct store *store, struct iod_error *error)
 {
     struct fake_xen *fake = calloc(1, sizeof(*fake));
     fake->hv.ops = &fake_ops;
+    fake->dead = -1;
     fake->event = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     fake->ram_fd = memfd_create("ram", MFD_CLOEXEC);
     ck_assert_int_eq(ftruncate(fake->ram_fd, FAKE_RAM), 0);
@@ -338,14 +366,27 @@ struct fake_xen *fake_start(const struct iod_module *module, enum guest_type typ
     }
     struct daemon_config config = {
         .loop = fake->loop, .hypervisor = &fake->hv, .modules = fake->modules, .log_level = IOD_LOG_DEBUG,
-        .log = take_log, .log_self = fake, .guest_state = take_state, .guest_self = fake,
+        .log = take_log, .log_self = fake, .guest_state = take_state, .guest_self = fake, .store = store,
     };
     fake->daemon = daemon_create(&config, error);
     ck_assert_ptr_nonnull(fake->daemon);
     if (getenv("FAKE_VERBOSE") != NULL) {
         fake->verbose = true;
     }
-    if (add_guest(fake, type, devices, count, error) != 0) {
+    return fake;
+}
+
+struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices,
+                            unsigned count, struct iod_error *error)
+{
+    struct fake_xen *fake = fake_create(module, NULL, error);
+    struct guest_spec spec;
+    int result = fill_spec(&spec, type, devices, count, error);
+    if (result == 0) {
+        result = daemon_add_guest(fake->daemon, &spec, error);
+    }
+    guest_spec_finish(&spec);
+    if (result != 0) {
         fake_free(fake);
         return NULL;
     }
@@ -373,8 +414,28 @@ void fake_stop(struct fake_xen *fake)
 
 void fake_kill(struct fake_xen *fake)
 {
-    fake->dead = true;
+    fake_mark_dead(fake, 7);
     fake_run(fake, is_true, &fake->ended);
+}
+
+void fake_mark_dead(struct fake_xen *fake, int domid)
+{
+    fake->dead = domid;
+}
+
+void fake_hide_ports(struct fake_xen *fake, bool hidden)
+{
+    fake->ports_hidden = hidden;
+}
+
+struct fake_ranges *fake_ranges(struct fake_xen *fake)
+{
+    return &fake->ranges;
+}
+
+enum slot_state fake_slot(const struct fake_xen *fake)
+{
+    return fake->slot;
 }
 
 bool fake_running(const struct fake_xen *fake)

@@ -26,11 +26,31 @@ struct fake_xen;
  */
 struct fake_xen *fake_start(const struct iod_module *module, enum guest_type type, const char *const *devices,
                             unsigned count, struct iod_error *error);
+/* The daemon alone, with this xenstore (NULL: none); the test adds its guests. */
+struct fake_xen *fake_create(const struct iod_module *module, struct store *store, struct iod_error *error);
 /* SIGTERM's way: all I/O finishes, the guest goes. Then frees everything. */
 void fake_stop(struct fake_xen *fake);
+/* Frees everything; no guest is left. */
+void fake_free(struct fake_xen *fake);
 /* The domain dies: what can be cancelled is. Runs the loop until the guest is gone. */
 void fake_kill(struct fake_xen *fake);
 bool fake_running(const struct fake_xen *fake);
+/* The domain of this domid is gone from now on (-1: none), as the daemon will find out by itself. */
+void fake_mark_dead(struct fake_xen *fake, int domid);
+
+/* What the hypervisor counts, and is told to refuse. */
+struct fake_ranges {
+    unsigned mapped;  /* ranges, merged or not */
+    uint64_t last;    /* begin of the last one mapped */
+    uint64_t fail;    /* a range that begins here can't be mapped; 0: none */
+    unsigned failed;
+    unsigned bound;   /* event channels, ever */
+};
+struct fake_ranges *fake_ranges(struct fake_xen *fake);
+/* Servers but the first have no event channels yet. */
+void fake_hide_ports(struct fake_xen *fake, bool hidden);
+/* The vCPU's slot of the first server. */
+enum slot_state fake_slot(const struct fake_xen *fake);
 
 /* Runs the loop until reached(self) says so; fails the test after ten seconds. */
 void fake_run(struct fake_xen *fake, bool (*reached)(void *self), void *self);

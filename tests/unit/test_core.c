@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* What only the core's inside can be asked: orders of events that a device, a guest or xenstore may bring about. */
+#include <errno.h>
+
+#include <ioreqd/dma.h>
+#include <ioreqd/loop.h>
+#include <ioreqd/module.h>
+#include <ioreqd/region.h>
+
+#include "core/inside.h"
+#include "fake_xen.h"
+#include "unit.h"
+
+enum { BASE = 0xf0000000, HOLD = BASE, PLAIN = BASE + 4, BREAK = BASE + 8, SECOND = 0xf1000000 };
+
+/* ---- a device whose every step is the test's ---- */
+
+struct probe {
+    struct iod_device *device;
+    struct iod_access *access;
+    struct iod_timer *timer;
+    struct iod_region *second;
+};
+
+struct hooks {
+    struct probe *probe;
+    bool quiesce_later, break_in_open, open_later;
+    unsigned extra; /* regions, each alone */
+    unsigned fired, destroyed;
+    int dma;        /* what a DMA in destroy said */
+};
+
+static struct hooks hooks;
+
+static uint64_t probe_read(void *self, uint64_t offset, unsigned width)
+{
+    struct probe *probe = self;
+    if (offset == HOLD - BASE) {
+        probe->access = iod_access_defer(probe->device);
+    }
+    return 0x42;
+}
+
+static void probe_write(void *self, uint64_t offset, unsigned width, uint64_t value)
+{
+    struct probe *probe = self;
+    if (offset == HOLD - BASE) {
+        probe->access = iod_access_defer(probe->device);
+    } else if (offset == BREAK - BASE) {
+        iod_device_broken(probe->device, "the test says so");
+    } else if (offset == PLAIN - BASE && probe->second != NULL) {
+        struct iod_error error;
+        iod_region_place(probe->second, IOD_MMIO, SECOND + value, &error);
+    }
+}
+
+static const struct iod_region_ops probe_ops = {
+    .size = sizeof(probe_ops), .widths = 4, .read = probe_read, .write = probe_write
+};
+
+static void timer_fired(void *self)
+{
+    hooks.fired++;
+}
+
+static int probe_create(struct iod_device *device, struct iod_error *error)
+{
+    struct probe *probe = iod_self(device);
+    probe->device = device;
+    hooks.probe = probe;
+    probe->timer = iod_timer_add(device, "timer", timer_fired, probe);
+    struct iod_region *region = iod_region_add(device, "registers", 16, &probe_ops, probe);
+    probe->second = iod_region_add(device, "second", 16, &probe_ops, probe);
+    for (unsigned i = 0; i < hooks.extra; i++) {
+        struct iod_region *extra = iod_region_add(device, "extra", 16, &probe_ops, probe);
+        iod_region_place(extra, IOD_MMIO, 0xe0000000u + i * 0x1000, error);
+    }
+    return iod_region_place_base(region, IOD_MMIO, BASE, error);
+}
+
+static int probe_open(struct iod_device *device, struct iod_error *error)
+{
+    if (hooks.break_in_open) {
+        iod_device_broken(device, "in open");
+    }
+    return hooks.open_later ? 1 : 0;
+}
+
+static enum iod_when probe_quiesce(struct iod_device *device, enum iod_drain drain)
+{
+    return hooks.quiesce_later ? IOD_LATER : IOD_NOW;
+}
+
+static void probe_destroy(struct iod_device *device)
+{
+    struct probe *probe = iod_self(device);
+    char byte = 1;
+    hooks.destroyed++;
+    hooks.dma = iod_dma_write(device, 0x1000, &byte, 1);
+    if (probe->access != NULL) {
+        iod_access_complete(probe->access, 1);
+    }
+}
+
+static const struct iod_device_class probe_class = {
+    .size = sizeof(probe_class), .name = "probe", .summary = "as the test wants", .version = 1,
+    .self_size = sizeof(struct probe), .create = probe_create, .open = probe_open, .quiesce = probe_quiesce,
+    .destroy = probe_destroy,
+};
+static const struct iod_device_class *const classes[] = { &probe_class, NULL };
+static const struct iod_module module = { .size = sizeof(module), .abi = IOD_ABI, .devices = classes };
+
+static struct fake_xen *start(void)
+{
+    static const char *const text = "probe";
+    struct iod_error error = { 0 };
+    struct fake_xen *fake = fake_start(&module, GUEST_HVM, &text, 1, &error);
+    ck_assert_msg(fake != NULL, "%s", error.text);
+    return fake;
+}
+
+static struct guest *guest_of(struct fake_xen *fake)
+{
+    return list_first(&fake_daemon(fake)->guests, struct guest, link);
+}
+
+static void nothing(void *self)
+{
+}
+
+/* ---- accesses that nobody ends ---- */
+
+/* The device never ends its access and still says that it is quiet: the vCPU is answered, and nothing dangles. */
+START_TEST(deferred_to_the_end)
+{
+    struct fake_xen *fake = start();
+    guest_of(fake)->spec.on_exit = _i == 0 ? ON_EXIT_DESTROY : ON_EXIT_LEAVE;
+    fake_begin_out(fake, HOLD, 4, 1);
+    fake_run_ms(fake, 10);
+    ck_assert(!fake_answered(fake));
+    hooks.destroyed = 0;
+    if (_i == 2) {
+        fake_kill(fake);
+        ck_assert_uint_eq(hooks.destroyed, 1);
+        fake_stop(fake);
+        return;
+    }
+    struct daemon *daemon = fake_daemon(fake);
+    daemon_stop(daemon, nothing, NULL);
+    fake_run_ms(fake, 50);
+    ck_assert_uint_eq(daemon_guests(daemon), 0);
+    ck_assert_uint_eq(hooks.destroyed, 1);
+    /* Left: its successor's, as it is. Destroyed: answered. */
+    ck_assert_int_eq(fake_slot(fake), _i == 1 ? SLOT_INPROCESS : SLOT_NONE);
+    fake_free(fake);
+}
+END_TEST
+
+/* ---- a device that can't go on ---- */
+
+/* Broken in whatever state: its accesses end, and the guest's others go on. */
+START_TEST(broken_in_open)
+{
+    hooks.break_in_open = true;
+    struct fake_xen *fake = start();
+    ck_assert(fake_running(fake));
+    ck_assert_uint_eq(fake_in(fake, PLAIN, 4), 0xffffffff);
+    fake_stop(fake);
+}
+END_TEST
+
+static void set_true(void *self)
+{
+    *(bool *)self = true;
+}
+
+START_TEST(broken_while_stopped)
+{
+    struct fake_xen *fake = start();
+    struct device_stop stop;
+    bool quiet = false;
+    device_stop(hooks.probe->device, &stop, IOD_FINISH, set_true, &quiet);
+    ck_assert(quiet);
+    fake_begin_out(fake, PLAIN, 4, 0); /* parked */
+    fake_run_ms(fake, 10);
+    ck_assert(!fake_answered(fake));
+    iod_device_broken(hooks.probe->device, "while stopped");
+    fake_run_ms(fake, 10);
+    ck_assert(fake_answered(fake));
+    device_resume(hooks.probe->device);
+    ck_assert_uint_eq(fake_in(fake, PLAIN, 4), 0xffffffff);
+    fake_stop(fake);
+}
+END_TEST
+
+START_TEST(broken_with_a_deferred_access)
+{
+    struct fake_xen *fake = start();
+    fake_begin_out(fake, HOLD, 4, 1);
+    fake_run_ms(fake, 10);
+    ck_assert(!fake_answered(fake));
+    iod_device_broken(hooks.probe->device, "with an access in its hands");
+    fake_run_ms(fake, 10);
+    ck_assert(fake_answered(fake));
+    fake_stop(fake);
+}
+END_TEST
+
+/* Broken by its own handler, then broken again: once. */
+START_TEST(broken_in_a_handler)
+{
+    struct fake_xen *fake = start();
+    fake_out(fake, BREAK, 4, 1);
+    iod_device_broken(hooks.probe->device, "again");
+    ck_assert_uint_eq(fake_in(fake, PLAIN, 4), 0xffffffff);
+    ck_assert_uint_eq(fake_logged(fake, "stopped: "), 1);
+    fake_stop(fake);
+}
+END_TEST
+
+/* ---- guest memory ---- */
+
+/* Only a device that runs reaches guest memory; it said that it is quiet. */
+START_TEST(dma_while_stopped)
+{
+    struct fake_xen *fake = start();
+    struct iod_device *device = hooks.probe->device;
+    struct iod_mapping *mapping;
+    const struct iod_extent extent = { 0x1000, 64 };
+    struct iod_window *window = iod_window_open(device, 0x1000, 64);
+    struct device_stop stop;
+    bool quiet = false;
+    char byte = 7;
+    ck_assert_int_eq(iod_dma_write(device, 0x1000, &byte, 1), 0);
+    ck_assert_int_eq(iod_window_write(window, 1, &byte, 1), 0);
+    device_stop(device, &stop, IOD_CANCEL, set_true, &quiet);
+    ck_assert(quiet);
+    byte = 9;
+    ck_assert_int_eq(iod_dma_write(device, 0x1000, &byte, 1), -EFAULT);
+    ck_assert_int_eq(iod_dma_map(device, &extent, 1, IOD_TO_GUEST, &mapping), -EFAULT);
+    ck_assert_int_eq(iod_window_write(window, 1, &byte, 1), -EFAULT);
+    ck_assert_uint_eq(fake_ram(fake)[0x1000], 7);
+    ck_assert_uint_eq(fake_ram(fake)[0x1001], 7);
+    device_resume(device);
+    ck_assert_int_eq(iod_window_write(window, 1, &byte, 1), 0);
+    iod_window_close(window);
+    fake_stop(fake);
+    ck_assert_int_eq(hooks.dma, -EFAULT); /* in destroy */
+}
+END_TEST
+
+/* A ring that the guest puts at the very top. */
+START_TEST(window_over_the_top)
+{
+    struct fake_xen *fake = start();
+    struct iod_window *window = iod_window_open(hooks.probe->device, UINT64_MAX - 0xf, 8192);
+    uint8_t bytes[64];
+    for (size_t offset = 0; offset <= 8192 - sizeof(bytes); offset += 16) {
+        ck_assert_int_eq(iod_window_read(window, offset, bytes, sizeof(bytes)), -EFAULT);
+    }
+    iod_window_close(window);
+    fake_stop(fake);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *s = suite_create("core");
+    TCase *c = tcase_create("core");
+    tcase_set_timeout(c, 60);
+    tcase_add_loop_test(c, deferred_to_the_end, 0, 3);
+    tcase_add_test(c, broken_in_open);
+    tcase_add_test(c, broken_while_stopped);
+    tcase_add_test(c, broken_with_a_deferred_access);
+    tcase_add_test(c, broken_in_a_handler);
+    tcase_add_test(c, dma_while_stopped);
+    tcase_add_test(c, window_over_the_top);
+    suite_add_tcase(s, c);
+    return s;
+}
+
+int main(void)
+{
+    return unit_run(suite());
+}
