@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The only ways to guest memory. Addresses are what the guest's driver uses for DMA; the core knows what they mean.
- * A page that is not there is an error (-EFAULT), never a fault. DMA never reaches a region.
+ * A page that is not there is an error (-EFAULT), never a fault. DMA never reaches a region. All of this works while
+ * the device runs and until its quiesce is done; before start, and while it is stopped, everything is -EFAULT.
  */
 #ifndef IOREQD_DMA_H
 #define IOREQD_DMA_H

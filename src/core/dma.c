@@ -31,14 +31,25 @@ static struct daemon *daemon_of(const struct iod_device *device)
     return device->guest->daemon;
 }
 
+/* A device that is quiet has said that it touches no guest memory: whatever it forgot to call off finds none. */
+static bool may_touch(const struct iod_device *device)
+{
+    return device->guest->memory && (device->state == DEVICE_RUNNING || device->state == DEVICE_STOPPING);
+}
+
+static int dma_copy(struct iod_device *device, uint64_t address, void *bytes, size_t length, bool to_guest)
+{
+    return may_touch(device) ? memory_copy(device->guest->memory, address, bytes, length, to_guest) : -EFAULT;
+}
+
 int iod_dma_read(struct iod_device *device, uint64_t address, void *to, size_t length)
 {
-    return memory_copy(device->guest->memory, address, to, length, false);
+    return dma_copy(device, address, to, length, false);
 }
 
 int iod_dma_write(struct iod_device *device, uint64_t address, const void *from, size_t length)
 {
-    return memory_copy(device->guest->memory, address, (void *)(uintptr_t)from, length, true);
+    return dma_copy(device, address, (void *)(uintptr_t)from, length, true);
 }
 
 /* ---- mappings ---- */
@@ -126,6 +137,9 @@ int iod_dma_map(struct iod_device *device, const struct iod_extent *extents, uns
                 struct iod_mapping **result)
 {
     unsigned pieces;
+    if (!may_touch(device)) {
+        return -EFAULT;
+    }
     int error = count_pieces(extents, count, &pieces);
     if (error) {
         return error;
@@ -253,10 +267,16 @@ void iod_window_close(struct iod_window *window)
 static uint8_t *window_at(struct iod_window *window, size_t offset, size_t *room)
 {
     uint64_t address = window->address + offset;
+    if (address < window->address) {
+        return NULL; /* over the top of the address space */
+    }
     uint64_t first = window->address >> HV_PAGE_SHIFT;
     struct window_page *page = &window->pages[(address >> HV_PAGE_SHIFT) - first];
     if (!page->at) {
         size_t run;
+        if (!may_touch(window->device)) {
+            return NULL;
+        }
         page->at = memory_get(window->device->guest->memory, address & ~(uint64_t)(HV_PAGE_SIZE - 1), &run, &page->chunk);
         if (!page->at) {
             return NULL;
