@@ -13,7 +13,10 @@ struct iod_task;
 
 /* All objects here are owned by the device and freed with it; `add` returns NULL when out of memory. */
 
-/* A timer on the guest's clock, which stands still while the guest is paused. The core saves its deadline by name. */
+/*
+ * A timer on the guest's clock. The core saves its deadline by name. It fires while the device opens, runs, or has its
+ * I/O finish (quiesce is under way); what comes due while the device is stopped fires soon after its start.
+ */
 struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, void (*fire)(void *self), void *self);
 void iod_timer_set(struct iod_timer *timer, uint64_t guest_ns); /* absolute; in the past: as soon as possible */
 void iod_timer_cancel(struct iod_timer *timer);

@@ -166,6 +166,15 @@ void address_space_remove(struct address_space *space, struct placement *placeme
     }
 }
 
+void address_space_forget(struct address_space *space, const struct iod_region *region)
+{
+    for (unsigned i = 0; i < space->segment_count; i++) {
+        if (space->segments[i].region == region) {
+            space->segments[i].region = NULL;
+        }
+    }
+}
+
 int address_space_add_hole(struct address_space *space, uint64_t start, uint64_t end)
 {
     struct placement *hole = calloc(1, sizeof(*hole));

@@ -49,6 +49,8 @@ void address_space_finish(struct address_space *space);
 /* The placement is embedded in the region. -ERANGE if it does not fit. */
 int address_space_place(struct address_space *space, struct placement *placement, uint64_t base, uint64_t length);
 void address_space_remove(struct address_space *space, struct placement *placement);
+/* The region is about to be freed: until the next commit its segments read 0, as a hole does. */
+void address_space_forget(struct address_space *space, const struct iod_region *region);
 /* Keeps the range claimed below everything else. -ENOMEM. */
 int address_space_add_hole(struct address_space *space, uint64_t start, uint64_t end);
 

@@ -332,6 +332,7 @@ void device_start(struct iod_device *device)
         return;
     }
     device->state = DEVICE_RUNNING;
+    timers_start(device);
     list_for_each(part, &device->parts, struct device_part, link) {
         if (part->ops->start) {
             part->ops->start(part);
@@ -561,6 +562,7 @@ static void remove_regions(struct iod_device *device)
             guest_log(guest, IOD_LOG_ERROR, "out of memory: the range of %s is claimed no more", device->id);
         }
         address_space_remove(space, &region->placement);
+        address_space_forget(space, region); /* accesses may come before the next commit, if there is one */
         list_remove(&region->link);
         free(region);
     }

@@ -18,6 +18,7 @@ struct iod_timer {
     void *self;
     uint64_t deadline; /* guest's clock */
     bool armed;
+    bool held;         /* its time came while the device was stopped */
 };
 
 struct iod_watch {
@@ -73,8 +74,23 @@ void iod_random(struct iod_device *device, void *to, size_t length)
 static void timer_fired(void *self)
 {
     struct iod_timer *timer = self;
+    enum device_state state = timer->device->state;
+    if (state != DEVICE_RUNNING && state != DEVICE_STOPPING && state != DEVICE_OPENING) {
+        timer->held = true; /* still armed: it is saved, and fires when the device starts */
+        return;
+    }
     timer->armed = false;
     timer->fire(timer->self);
+}
+
+void timers_start(struct iod_device *device)
+{
+    struct iod_timer *timer;
+    list_for_each(timer, &device->timers, struct iod_timer, link) {
+        if (timer->held) {
+            iod_timer_set(timer, timer->deadline);
+        }
+    }
 }
 
 struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, void (*fire)(void *self), void *self)
@@ -96,6 +112,7 @@ struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, voi
 void iod_timer_set(struct iod_timer *timer, uint64_t guest_ns)
 {
     timer->armed = true;
+    timer->held = false;
     timer->deadline = guest_ns;
     uint64_t at = guest_ns + timer->device->guest->clock_offset_ns;
     loop_of(timer->device)->ops->timer_set(timer->timer, at < guest_ns ? UINT64_MAX : at);
@@ -103,7 +120,7 @@ void iod_timer_set(struct iod_timer *timer, uint64_t guest_ns)
 
 void iod_timer_cancel(struct iod_timer *timer)
 {
-    timer->armed = false;
+    timer->armed = timer->held = false;
     loop_of(timer->device)->ops->timer_cancel(timer->timer);
 }
 
