@@ -27,7 +27,7 @@ static struct guest *guest_of(const struct iod_access *access)
 
 /* ---- queues ---- */
 
-void dispatch_ready(struct iod_access *access)
+static void queue(struct iod_access *access)
 {
     struct guest *guest = guest_of(access);
     list_remove(&access->link);
@@ -36,6 +36,12 @@ void dispatch_ready(struct iod_access *access)
     if (list_empty(&guest->run_link)) {
         list_add_tail(&guest->daemon->run_queue, &guest->run_link);
     }
+}
+
+void dispatch_ready(struct iod_access *access)
+{
+    struct guest *guest = guest_of(access);
+    queue(access);
     guest->daemon->loop->ops->task_soon(guest->daemon->run_task);
 }
 
@@ -358,7 +364,7 @@ static bool serve_request(struct iod_access *access, unsigned *budget)
         answer(access);
         return true;
     case STEP_BUDGET:
-        dispatch_ready(access);
+        queue(access); /* dispatch_run comes back after a look at the descriptors: others have their turn */
         return false;
     case STEP_WAIT:
         break;

@@ -159,6 +159,11 @@ static void retry_in(struct guest *guest, uint64_t ns)
     loop->ops->timer_set(guest->retry, loop->ops->now_ns(loop) + ns);
 }
 
+void guest_bind_later(struct guest *guest)
+{
+    retry_in(guest, BIND_INTERVAL_NS);
+}
+
 /* ---- the end ---- */
 
 static void all_quiet(struct guest *guest);

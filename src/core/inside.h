@@ -222,6 +222,7 @@ void guest_log(struct guest *guest, enum iod_log_level level, const char *format
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 void guest_await(struct guest *guest);                                      /* just added, or xenstore got lost */
 void guest_named_state(struct guest *guest, const char *state);
+void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
 bool guest_is_arm(const struct guest *guest);
 
 /* daemon.c */

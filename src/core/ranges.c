@@ -57,6 +57,22 @@ void iod_region_hide(struct iod_region *region)
     address_space_remove(&region->device->guest->spaces[region->space], &region->placement);
 }
 
+/* Two devices that the command line puts at one place: the guest would find only the later one. */
+static int check_free(const struct iod_region *region, enum iod_space space, uint64_t base, struct iod_error *error)
+{
+    const struct placement *other;
+    const struct list *placements = &region->device->guest->spaces[space].placements;
+    for (const struct list *l = placements->next; l != placements; l = l->next) {
+        other = list_entry(l, const struct placement, link);
+        if (other->region && other->region != region && base <= other->end && other->start <= base + (region->length - 1)) {
+            return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=", region->device->id,
+                            region->name, space_names[space], (unsigned long long)base,
+                            (unsigned long long)(base + (region->length - 1)), other->region->device->id);
+        }
+    }
+    return 0;
+}
+
 int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback, struct iod_error *error)
 {
     const struct iod_device *device = region->device;
@@ -64,7 +80,9 @@ int iod_region_place_base(struct iod_region *region, enum iod_space space, uint6
         return iod_fail(error, EINVAL, "%s: base= is missing: the %s where the guest finds the device", device->id,
                         space == IOD_PIO ? "first port" : "guest physical address");
     }
-    return iod_region_place(region, space, device->keys.has_base ? device->keys.base : fallback, error);
+    uint64_t base = device->keys.has_base ? device->keys.base : fallback;
+    int result = iod_region_place(region, space, base, error);
+    return result ? result : check_free(region, space, base, error);
 }
 
 /* ---- PCI functions (core/guest.h) ---- */
@@ -121,44 +139,59 @@ bool guest_dirty(const struct guest *guest)
     return guest->spaces[IOD_PIO].dirty || guest->spaces[IOD_MMIO].dirty || guest->functions_dirty;
 }
 
-/*
- * The server for a new range: one that it extends (an access over both must find one range), else one with room, else
- * a new one.
- */
-static struct server *server_for_range(struct guest *guest, enum iod_space space, const struct interval *range)
+/* The set is told first: it can run out of memory, and then the hypervisor must not know more than we do. */
+static int claim_at(struct server *server, enum iod_space space, const struct interval *range)
 {
-    struct server *server, *room = NULL;
+    struct guest *guest = server->guest;
+    struct hypervisor *hv = guest->daemon->hv;
+    int error = interval_set_add(&server->ranges[space], range->start, range->end);
+    if (error) {
+        return error;
+    }
+    error = hv->ops->range_map(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, range->start,
+                               range->end);
+    if (error) {
+        interval_set_remove(&server->ranges[space], range->start, range->end);
+    }
+    return error;
+}
+
+static struct server *server_with_room(struct guest *guest, enum iod_space space)
+{
+    struct server *server;
     struct iod_error error;
     list_for_each(server, &guest->servers, struct server, link) {
-        if (interval_set_touches(&server->ranges[space], range->start, range->end)) {
+        if (server->ranges[space].count < SERVER_RANGES_MAX) {
             return server;
         }
-        if (!room && server->ranges[space].count < SERVER_RANGES_MAX) {
-            room = server;
-        }
     }
-    if (!room && server_create(guest, &room, &error)) {
+    if (server_create(guest, &server, &error)) {
         guest_log(guest, IOD_LOG_ERROR, "%s", error.text);
         return NULL;
     }
-    return room;
+    return server;
 }
 
+/*
+ * First at the server whose range it extends (an access over both must find one range). At its limit Xen extends a
+ * range only upwards; then, as for a range that stands alone, at one that has room, or at a new one.
+ */
 static int claim_range(struct guest *guest, enum iod_space space, const struct interval *range)
 {
-    struct hypervisor *hv = guest->daemon->hv;
-    struct server *server = server_for_range(guest, space, range);
-    if (!server) {
-        return -ENOSPC;
-    }
-    int error = hv->ops->range_map(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, range->start,
-                                   range->end);
-    if (!error) {
-        error = interval_set_add(&server->ranges[space], range->start, range->end);
+    struct server *server;
+    int error = -ENOSPC;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (error && interval_set_touches(&server->ranges[space], range->start, range->end)) {
+            error = claim_at(server, space, range);
+        }
     }
     if (error) {
-        guest_log(guest, IOD_LOG_ERROR, "ioreq server %u: can't claim %s 0x%llx-0x%llx: %s", server->id, space_names[space],
-                  (unsigned long long)range->start, (unsigned long long)range->end, strerror(-error));
+        server = server_with_room(guest, space);
+        error = server ? claim_at(server, space, range) : -ENOSPC;
+    }
+    if (error) {
+        guest_log(guest, IOD_LOG_ERROR, "can't claim %s 0x%llx-0x%llx: %s; tried again at the next change",
+                  space_names[space], (unsigned long long)range->start, (unsigned long long)range->end, strerror(-error));
     }
     return error;
 }
@@ -196,6 +229,9 @@ static int commit_space(struct guest *guest, enum iod_space space)
     /* First claim, then give up: what stays must not be nobody's in between. */
     for (unsigned i = 0; i < gained.count && !guest->dead; i++) {
         int error = claim_range(guest, space, &gained.items[i]);
+        if (error) { /* not claimed: the next commit finds it missing */
+            interval_set_remove(&guest->spaces[space].claimed, gained.items[i].start, gained.items[i].end);
+        }
         result = result ? result : error;
     }
     for (unsigned i = 0; i < lost.count && !guest->dead; i++) {
@@ -264,6 +300,9 @@ int guest_commit(struct guest *guest)
         list_for_each(server, &guest->servers, struct server, link) {
             if (!server->enabled && server_enable(server, &error)) {
                 guest_log(guest, IOD_LOG_ERROR, "%s", error.text);
+            }
+            if (server->unbound) {
+                guest_bind_later(guest);
             }
         }
     }

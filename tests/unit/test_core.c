@@ -124,6 +124,11 @@ static struct guest *guest_of(struct fake_xen *fake)
     return list_first(&fake_daemon(fake)->guests, struct guest, link);
 }
 
+static bool is_set(void *self)
+{
+    return *(bool *)self;
+}
+
 static void nothing(void *self)
 {
 }
@@ -218,6 +223,119 @@ START_TEST(broken_in_a_handler)
 }
 END_TEST
 
+/* ---- timers ---- */
+
+START_TEST(timers_wait_for_a_stopped_device)
+{
+    struct fake_xen *fake = start();
+    struct iod_device *device = hooks.probe->device;
+    struct device_stop stop;
+    bool quiet = false;
+    iod_timer_set(hooks.probe->timer, iod_guest_ns(device) + 10000000);
+    device_stop(device, &stop, IOD_FINISH, set_true, &quiet);
+    ck_assert(quiet);
+    fake_run_ms(fake, 40);
+    ck_assert_uint_eq(hooks.fired, 0);
+    device_resume(device);
+    ck_assert_uint_eq(hooks.fired, 0); /* not inside the call */
+    fake_run_ms(fake, 5);
+    ck_assert_uint_eq(hooks.fired, 1);
+    fake_run_ms(fake, 5);
+    ck_assert_uint_eq(hooks.fired, 1);
+    /* Cancelled while held back: never. */
+    quiet = false;
+    iod_timer_set(hooks.probe->timer, 0);
+    device_stop(device, &stop, IOD_FINISH, set_true, &quiet);
+    fake_run_ms(fake, 5);
+    iod_timer_cancel(hooks.probe->timer);
+    device_resume(device);
+    fake_run_ms(fake, 5);
+    ck_assert_uint_eq(hooks.fired, 1);
+    fake_stop(fake);
+}
+END_TEST
+
+START_TEST(timers_fire_while_io_finishes)
+{
+    struct fake_xen *fake = start();
+    struct iod_device *device = hooks.probe->device;
+    struct device_stop stop;
+    bool quiet = false;
+    hooks.quiesce_later = true;
+    iod_timer_set(hooks.probe->timer, iod_guest_ns(device) + 5000000);
+    device_stop(device, &stop, IOD_FINISH, set_true, &quiet);
+    fake_run_ms(fake, 20);
+    ck_assert_uint_eq(hooks.fired, 1);
+    ck_assert(!quiet);
+    hooks.quiesce_later = false;
+    iod_device_done(device, 0);
+    ck_assert(quiet);
+    device_resume(device);
+    fake_stop(fake);
+}
+END_TEST
+
+/* ---- ranges that change at run time ---- */
+
+START_TEST(range_that_was_refused)
+{
+    struct fake_xen *fake = start();
+    fake_ranges(fake)->fail = SECOND + 0x1000;
+    fake_out(fake, PLAIN, 4, 0x1000);
+    ck_assert_uint_eq(fake_ranges(fake)->failed, 1);
+    fake_out(fake, HOLD + 12, 4, 0); /* nothing changes: not asked again at each access */
+    ck_assert_uint_eq(fake_ranges(fake)->failed, 1);
+    fake_ranges(fake)->fail = 0;
+    fake_out(fake, PLAIN, 4, 0x1000); /* placed anew where it was */
+    ck_assert_uint_eq(fake_ranges(fake)->last, SECOND + 0x1000);
+    fake_stop(fake);
+}
+END_TEST
+
+/* The 257th range: a second server, made while the guest runs, whose event channels come late. */
+START_TEST(server_made_at_run_time)
+{
+    hooks.extra = 255; /* and the registers: a server full */
+    struct fake_xen *fake = start();
+    fake_hide_ports(fake, true);
+    unsigned bound = fake_ranges(fake)->bound;
+    ck_assert_uint_eq(fake_ranges(fake)->mapped, 256);
+    fake_out(fake, PLAIN, 4, 0);
+    ck_assert_uint_eq(fake_ranges(fake)->mapped, 257);
+    fake_run_ms(fake, 30);
+    ck_assert_uint_eq(fake_ranges(fake)->bound, bound);
+    fake_hide_ports(fake, false);
+    fake_run_ms(fake, 30);
+    ck_assert_uint_eq(fake_ranges(fake)->bound, bound + 1);
+    fake_stop(fake);
+}
+END_TEST
+
+/* The detach is under way when the guest ends: its registers are gone, and still looked up. */
+START_TEST(access_after_detach_in_a_stopping_guest)
+{
+    static const char *const texts[] = { "probe", "debugcon" };
+    struct iod_error error = { 0 };
+    struct fake_xen *fake = fake_start(&module, GUEST_HVM, texts, 2, &error);
+    struct probe *probe = hooks.probe;
+    struct daemon *daemon = fake_daemon(fake);
+    struct iod_device *other = list_entry(guest_of(fake)->devices.prev, struct iod_device, link);
+    struct device_stop stop;
+    bool detached = false;
+    hooks.quiesce_later = true;
+    device_stop(probe->device, &stop, IOD_FINISH, nothing, NULL);
+    ck_assert_int_eq(daemon_detach_device(daemon, "7", probe->device->id, set_true, &detached, &error), 0);
+    ck_assert_ptr_nonnull(other);
+    guest_of(fake)->stopping = 1000; /* something else is never quiet */
+    guest_of(fake)->state = GUEST_STOPPING;
+    iod_device_done(probe->device, 0);
+    fake_run(fake, is_set, &detached);
+    ck_assert_uint_eq(fake_in(fake, PLAIN, 4), 0); /* reads 0, as a hole does */
+    guest_of(fake)->state = GUEST_RUNNING;
+    fake_stop(fake);
+}
+END_TEST
+
 /* ---- guest memory ---- */
 
 /* Only a device that runs reaches guest memory; it said that it is quiet. */
@@ -273,6 +391,11 @@ static Suite *suite(void)
     tcase_add_test(c, broken_while_stopped);
     tcase_add_test(c, broken_with_a_deferred_access);
     tcase_add_test(c, broken_in_a_handler);
+    tcase_add_test(c, timers_wait_for_a_stopped_device);
+    tcase_add_test(c, timers_fire_while_io_finishes);
+    tcase_add_test(c, range_that_was_refused);
+    tcase_add_test(c, server_made_at_run_time);
+    tcase_add_test(c, access_after_detach_in_a_stopping_guest);
     tcase_add_test(c, dma_while_stopped);
     tcase_add_test(c, window_over_the_top);
     suite_add_tcase(s, c);
