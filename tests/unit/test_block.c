@@ -256,8 +256,9 @@ static void check_words(const uint8_t *memory, uint64_t offset, uint64_t length)
     for (uint64_t at = 0; at < length; at += 4) {
         uint32_t word;
         memcpy(&word, memory + at, 4);
-        ck_assert_msg(word == word_of(offset + at), "byte %lu of the image differs",
-                      (unsigned long)(offset + at));
+        if (word != word_of(offset + at)) { /* Check writes a message for each assertion: one a word costs minutes */
+            ck_abort_msg("byte %lu of the image differs", (unsigned long)(offset + at));
+        }
     }
 }
 
@@ -362,12 +363,11 @@ START_TEST(discard_and_zero)
     check_words(back + 5 * PART, 5 * PART, 3 * PART);
     check_words(back + 9 * PART, 9 * PART, PART);
     check_words(back + 10 * PART + 512, 10 * PART + 512, PART);
-    for (unsigned i = 0; i < PART; i++) {
-        ck_assert_int_eq(back[PART + i] | back[8 * PART + i], 0);
-    }
-    for (unsigned i = 0; i < 512; i++) {
-        ck_assert_int_eq(back[10 * PART + i], 0);
-    }
+    uint8_t *zeros = calloc(1, PART);
+    ck_assert_mem_eq(back + PART, zeros, PART);
+    ck_assert_mem_eq(back + 8 * PART, zeros, PART);
+    ck_assert_mem_eq(back + 10 * PART, zeros, 512);
+    free(zeros);
     free(back);
     remove_image();
 }
