@@ -105,11 +105,35 @@ static void health(void *self)
     daemon->loop->ops->timer_set(daemon->health, daemon->loop->ops->now_ns(daemon->loop) + HEALTH_INTERVAL_NS);
 }
 
+/* Kept for guests that begin to wait later: nothing says again what it has said once. */
+static void keep_domains(struct daemon *daemon, const struct store_domain *domains, unsigned count)
+{
+    free(daemon->domains);
+    daemon->domains = count ? calloc(count, sizeof(*domains)) : NULL;
+    daemon->domain_count = daemon->domains ? count : 0;
+    daemon->domains_known = daemon->domains || !count;
+    if (daemon->domains) {
+        memcpy(daemon->domains, domains, count * sizeof(*domains));
+    }
+}
+
+void daemon_forget_domain(struct daemon *daemon, uint16_t domid)
+{
+    for (unsigned i = 0; i < daemon->domain_count;) {
+        if (daemon->domains[i].domid == domid) {
+            daemon->domains[i] = daemon->domains[--daemon->domain_count];
+        } else {
+            i++;
+        }
+    }
+}
+
 static void store_domains(void *self, const struct store_domain *domains, unsigned count)
 {
     struct daemon *daemon = self;
     struct guest *guest;
     daemon->store_lost = false;
+    keep_domains(daemon, domains, count);
     list_for_each(guest, &daemon->guests, struct guest, link) {
         guest_domains(guest, domains, count);
     }
@@ -124,6 +148,7 @@ static void store_lost(void *self, const char *why)
         daemon_log(daemon, IOD_LOG_WARNING, "xenstore", "%s", why);
     }
     daemon->store_lost = true;
+    daemon->domains_known = false;
     list_for_each(guest, &daemon->guests, struct guest, link) {
         if (guest->state == GUEST_WAITING && guest->have_domid && !guest->spec.wait) {
             guest_await(guest);
@@ -186,6 +211,7 @@ void daemon_destroy(struct daemon *daemon)
     ops->task_remove(daemon->stopped_task);
     mapping_pools_destroy(daemon);
     free(daemon->ports);
+    free(daemon->domains);
     free(daemon);
 }
 

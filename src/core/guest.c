@@ -84,6 +84,7 @@ static void parse_domain(struct guest *guest)
         guest->domid = (uint16_t)number;
         snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
     } else {
+        guest->named = true;
         snprintf(guest->name, sizeof(guest->name), "%.60s", guest->spec.domain);
     }
 }
@@ -207,6 +208,9 @@ static void finished(struct guest *guest)
         again = false;
     }
     guest_named_state(guest, state);
+    if (guest->dead) {
+        daemon_forget_domain(daemon, guest->domid);
+    }
     guest_destroy(guest);
     daemon_guest_ended(daemon);
     if (again) {
@@ -383,18 +387,32 @@ int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struc
     return good ? 0 : -error->code;
 }
 
+/* A domain that died while its guest was being attached is no failure: the guest is gone, and may come again. */
+static void attach_failed(struct guest *guest, const char *what, const char *why)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    unsigned vcpus;
+    if (hv->ops->nr_vcpus(hv, guest->domid, &vcpus) != -ESRCH) {
+        guest_fail(guest, "%s%s", what, why);
+        return;
+    }
+    guest_log(guest, IOD_LOG_INFO, "the domain is gone");
+    guest->dead = true;
+    stop_devices(guest, IOD_CANCEL);
+}
+
 static void running(struct guest *guest)
 {
     struct iod_device *device;
     struct iod_error error;
     struct server *server;
     if (server_create(guest, &server, &error)) {
-        guest_fail(guest, "%s", error.text);
+        attach_failed(guest, "", error.text);
         return;
     }
     int result = guest_commit(guest);
     if (result) {
-        guest_fail(guest, "can't claim the devices' ranges: %s", strerror(-result));
+        attach_failed(guest, "can't claim the devices' ranges: ", strerror(-result));
         return;
     }
     guest->state = GUEST_RUNNING;
@@ -404,7 +422,7 @@ static void running(struct guest *guest)
     guest->retries = 0;
     list_for_each(server, &guest->servers, struct server, link) {
         if (!server->enabled && server_enable(server, &error)) {
-            guest_fail(guest, "%s", error.text);
+            attach_failed(guest, "", error.text);
             return;
         }
     }
@@ -464,7 +482,7 @@ static void cleaned(void *self, int error, const char *why)
     struct guest *guest = self;
     guest->cleanup = NULL;
     if (error) {
-        guest_fail(guest, "%s", why);
+        attach_failed(guest, "", why);
     } else {
         open_devices(guest);
     }
@@ -503,6 +521,8 @@ void guest_await(struct guest *guest)
         retry_in(guest, TYPE_WAIT_NS);
     } else if (guest->have_domid && !guest->spec.wait) {
         guest_begin(guest);
+    } else if (guest->daemon->domains_known) {
+        guest_domains(guest, guest->daemon->domains, guest->daemon->domain_count);
     } /* else xenstore's news begin it */
 }
 
@@ -511,33 +531,50 @@ static enum guest_type type_of(const struct store_domain *domain)
     return !strcmp(domain->type, "hvm") ? GUEST_HVM : !strcmp(domain->type, "pvh") ? GUEST_PVH : GUEST_UNKNOWN;
 }
 
+static const struct store_domain *find_domain(const struct guest *guest, const struct store_domain *domains,
+                                              unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (guest->named ? !strcmp(domains[i].name, guest->spec.domain) : domains[i].domid == guest->domid) {
+            return &domains[i];
+        }
+    }
+    return NULL;
+}
+
+static void found_domain(struct guest *guest, const struct store_domain *domain)
+{
+    guest->have_domid = guest->introduced = true;
+    guest->domid = domain->domid;
+    snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
+    snprintf(guest->uuid, sizeof(guest->uuid), "%s", domain->uuid);
+    if (guest->spec.type == GUEST_UNKNOWN) {
+        guest->type = type_of(domain);
+    }
+    guest_begin(guest);
+}
+
 void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count)
 {
-    if (guest->state != GUEST_WAITING) {
-        return;
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct store_domain *domain = &domains[i];
-        bool ours = guest->have_domid ? domain->domid == guest->domid : !strcmp(domain->name, guest->spec.domain);
-        if (!ours) {
-            continue;
-        }
-        guest->have_domid = true;
-        guest->domid = domain->domid;
-        snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
-        snprintf(guest->uuid, sizeof(guest->uuid), "%s", domain->uuid);
-        if (guest->type == GUEST_UNKNOWN) {
-            guest->type = type_of(domain);
-        }
-        guest_begin(guest);
-        return;
-    }
-    if (!guest->spec.wait) {
-        if (guest->have_domid) {
+    const struct store_domain *domain = find_domain(guest, domains, count);
+    switch (guest->state) {
+    case GUEST_WAITING:
+        if (domain) {
+            found_domain(guest, domain);
+        } else if (!guest->spec.wait && guest->have_domid) {
             guest_begin(guest); /* not introduced (no toolstack): its type stays unknown */
-        } else {
+        } else if (!guest->spec.wait) {
             guest_fail(guest, "no domain of this name is introduced (--wait waits until one is)");
         }
+        break;
+    case GUEST_CLEANING:
+    case GUEST_OPENING: /* no ioreq server yet that could tell */
+        if (guest->introduced && (!domain || domain->domid != guest->domid)) {
+            guest_gone(guest);
+        }
+        break;
+    default:
+        break;
     }
 }
 

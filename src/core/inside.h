@@ -151,7 +151,8 @@ struct guest {
     struct guest_spec spec;
     enum guest_state state;
     char name[64];           /* for the log: domid, or what the user said while it waits */
-    bool have_domid;
+    bool have_domid, named;  /* named: the user gave a name, a reboot brings another domid */
+    bool introduced;         /* xenstore told of it */
     uint16_t domid;
     char uuid[40];
     enum guest_type type;
@@ -195,7 +196,9 @@ struct daemon {
     struct loop_watch *event_watch;
     struct loop_task *run_task;
     struct loop_timer *health;
-    struct list health_cursor;
+    struct store_domain *domains; /* xenstore's last word; NULL: none yet, or none introduced */
+    unsigned domain_count;
+    bool domains_known;
     uint32_t notify[EVENT_BATCH];
     unsigned notify_count;
     struct list services;
@@ -227,6 +230,7 @@ bool guest_is_arm(const struct guest *guest);
 
 /* daemon.c */
 void daemon_guest_ended(struct daemon *daemon);
+void daemon_forget_domain(struct daemon *daemon, uint16_t domid); /* dead, whatever xenstore said last */
 
 /* ranges.c */
 int guest_commit(struct guest *guest); /* what changed reaches the hypervisor, and look-ups */

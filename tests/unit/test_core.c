@@ -336,6 +336,114 @@ START_TEST(access_after_detach_in_a_stopping_guest)
 }
 END_TEST
 
+/* ---- domains that die and come back ---- */
+
+static const struct store_events *news;
+static void *news_self;
+
+static int store_watch(struct store *store, const struct store_events *events, void *self)
+{
+    news = events;
+    news_self = self;
+    return 0;
+}
+
+static const struct store_ops store_ops = { .watch = store_watch };
+static struct store store = { &store_ops };
+
+/* xenstore says that this domid, and no other, is introduced; 0: none. */
+static void tell(uint16_t domid)
+{
+    struct store_domain domain = { .domid = domid, .name = "web", .type = "hvm", .uuid = "u" };
+    news->domains(news_self, &domain, domid != 0);
+}
+
+static struct fake_xen *start_web(bool with_store, const char *name)
+{
+    struct iod_error error = { 0 };
+    struct guest_spec spec;
+    struct fake_xen *fake = fake_create(&module, with_store ? &store : NULL, &error);
+    guest_spec_init(&spec);
+    spec.domain = strdup(name);
+    spec.arch = ARCH_X86;
+    spec.wait = true;
+    spec.type = with_store ? GUEST_UNKNOWN : GUEST_HVM;
+    ck_assert_int_eq(guest_spec_add_device(&spec, "probe", &error), 0);
+    ck_assert_int_eq(daemon_add_guest(fake_daemon(fake), &spec, &error), 0);
+    guest_spec_finish(&spec);
+    return fake;
+}
+
+static void expect_guest(struct fake_xen *fake, uint16_t domid, enum guest_state state)
+{
+    fake_run_ms(fake, 20);
+    ck_assert_ptr_nonnull(guest_of(fake));
+    ck_assert_msg(guest_of(fake)->state == state && guest_of(fake)->domid == domid, "%s", fake_log(fake));
+}
+
+/* The domain comes back while the old guest still has I/O in flight: xenstore will not say so again. */
+START_TEST(reboot_while_stopping)
+{
+    struct fake_xen *fake = start_web(true, "web");
+    tell(7);
+    expect_guest(fake, 7, GUEST_RUNNING);
+    hooks.quiesce_later = true;
+    fake_mark_dead(fake, 7);
+    tell(0);
+    expect_guest(fake, 7, GUEST_STOPPING);
+    tell(8);
+    expect_guest(fake, 7, GUEST_STOPPING);
+    hooks.quiesce_later = false;
+    iod_device_done(hooks.probe->device, 0);
+    expect_guest(fake, 8, GUEST_RUNNING);
+    fake_stop(fake);
+}
+END_TEST
+
+/* As found by a look at the server, before xenstore knows: its last word is about the dead one. */
+START_TEST(reboot_before_the_news)
+{
+    struct fake_xen *fake = start_web(true, "web");
+    tell(7);
+    expect_guest(fake, 7, GUEST_RUNNING);
+    fake_mark_dead(fake, 7);
+    guest_check_alive(guest_of(fake));
+    expect_guest(fake, 0, GUEST_WAITING);
+    tell(7);
+    expect_guest(fake, 7, GUEST_WAITING);
+    tell(9);
+    expect_guest(fake, 9, GUEST_RUNNING);
+    fake_stop(fake);
+}
+END_TEST
+
+/* Dead before its guest is attached: gone, not failed; and waited for again. */
+START_TEST(death_while_opening)
+{
+    bool with_store = _i;
+    hooks.open_later = true;
+    struct fake_xen *fake = start_web(with_store, with_store ? "web" : "7");
+    if (with_store) {
+        tell(7);
+    }
+    expect_guest(fake, 7, GUEST_OPENING);
+    fake_mark_dead(fake, 7);
+    if (with_store) {
+        tell(0);
+    }
+    iod_device_done(hooks.probe->device, 0);
+    expect_guest(fake, with_store ? 0 : 7, GUEST_WAITING);
+    ck_assert_uint_eq(fake_logged(fake, "failed"), 0);
+    ck_assert_uint_ge(fake_logged(fake, "gone"), 1);
+    hooks.open_later = false;
+    if (with_store) {
+        tell(8);
+        expect_guest(fake, 8, GUEST_RUNNING);
+    }
+    fake_stop(fake);
+}
+END_TEST
+
 /* ---- guest memory ---- */
 
 /* Only a device that runs reaches guest memory; it said that it is quiet. */
@@ -396,6 +504,9 @@ static Suite *suite(void)
     tcase_add_test(c, range_that_was_refused);
     tcase_add_test(c, server_made_at_run_time);
     tcase_add_test(c, access_after_detach_in_a_stopping_guest);
+    tcase_add_test(c, reboot_while_stopping);
+    tcase_add_test(c, reboot_before_the_news);
+    tcase_add_loop_test(c, death_while_opening, 0, 2);
     tcase_add_test(c, dma_while_stopped);
     tcase_add_test(c, window_over_the_top);
     suite_add_tcase(s, c);
