@@ -105,7 +105,7 @@ static int check_line(const struct iod_device *device, int line, struct iod_erro
     }
     if (!guest_is_arm(guest) && guest->type != GUEST_HVM) {
         return iod_fail(error, EOPNOTSUPP,
-                        "%s: irq=%d: a guest of type %s has no ISA interrupts (Xen would panic): say type=hvm if it is one, "
+                        "%s: irq=%d: a guest of type %s has no ISA interrupts (Xen would panic): say --type hvm if it is one, "
                         "or irq=none to have the device polled",
                         device->id, line, guest->type == GUEST_PVH ? "pvh" : "unknown");
     }

@@ -41,7 +41,7 @@ struct iod_irq *iod_pci_intx(struct iod_pci *pci, struct iod_error *error)
     uint8_t pin = (uint8_t)(1 + (pci->devfn % PCI_FUNCTIONS & 3));
 
     if (guest_type(device_guest(pci->device)) != GUEST_HVM) {
-        iod_fail(error, EOPNOTSUPP, "%s: INTx needs an HVM guest; set type=hvm if it is one, else use MSI",
+        iod_fail(error, EOPNOTSUPP, "%s: INTx needs an HVM guest; say --type hvm if it is one, else use MSI",
                  iod_device_id(pci->device));
         return NULL;
     }

@@ -312,7 +312,7 @@ START_TEST(no_intx_unless_hvm)
     guest->type = GUEST_UNKNOWN;
     pci = add(&device, "a");
     ck_assert_ptr_null(iod_pci_intx(pci, &error));
-    ck_says(error, "type=hvm");
+    ck_says(error, "--type hvm");
     ck_assert_uint_eq(fake_config_read(guest, 4, PCI_INTERRUPT_PIN, 1), 0);
     ck_assert_uint_eq(guest->intx_calls, 0);
     fake_device_free(device);

@@ -351,7 +351,7 @@ START_TEST(type_unknown)
     struct iod_error error = { 0 };
     const char *text = "uart16550";
     ck_assert_ptr_null(fake_start(NULL, GUEST_UNKNOWN, &text, 1, &error));
-    ck_says(error, "type=hvm");
+    ck_says(error, "--type hvm");
     ck_says(error, "irq=none");
     text = "uart16550,irq=none";
     fake = fake_start(NULL, GUEST_PVH, &text, 1, &error);
