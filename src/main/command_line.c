@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -140,6 +141,17 @@ static int add_module(struct command_line *line, const char *path, struct iod_er
     return 0;
 }
 
+/* 1 and 0x1 are one domid. */
+static bool same_domain(const char *one, const char *other)
+{
+    uint64_t first, second;
+
+    if (!option_parse_number(one, &first) && !option_parse_number(other, &second)) {
+        return first == second;
+    }
+    return strcmp(one, other) == 0;
+}
+
 static int add_guest(struct command_line *line, enum guest_arch arch, const char *domain,
                      struct iod_error *error)
 {
@@ -154,7 +166,7 @@ static int add_guest(struct command_line *line, enum guest_arch arch, const char
         return iod_fail(error, EINVAL, "--domain %.60s: a domid is less than %u", domain, DOMID_LIMIT);
     }
     for (unsigned i = 0; i < line->guest_count; i++) {
-        if (strcmp(line->guests[i].domain, domain) == 0) {
+        if (same_domain(line->guests[i].domain, domain)) {
             return iod_fail(error, EINVAL, "--domain %.60s: given twice", domain);
         }
     }
