@@ -228,7 +228,7 @@ struct iod_options *options_parse(const struct iod_option *schema, const char *w
         struct place at = {.what = what, .prefix = prefix, .option = &schema[i]};
         const char *text = take_text(spec, prefix, bare, schema[i].name);
         options->values[i].given = text != NULL;
-        if (!text && schema[i].required) {
+        if ((!text || !text[0]) && schema[i].required) { /* path= with nothing behind it is a slip, too */
             iod_fail(error, EINVAL, "%s: %s%s= is missing (%s)", what, prefix, schema[i].name,
                      schema[i].help ? schema[i].help : "required");
             goto failed;
