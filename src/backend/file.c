@@ -46,7 +46,7 @@ static const struct iod_option file_options[] = {
       .type = IOD_OPTION_SIZE,
       .min = 512,
       .max = 4096,
-      .help = "logical sector in bytes, 512 to 4096 (default: 512, or what direct I/O needs)" },
+      .help = "logical sector in bytes, a power of two (default: 512, or what direct I/O needs)" },
     { .name = NULL },
 };
 

@@ -321,7 +321,8 @@ static const void *look_up(const struct modules *modules, enum kind kind, const 
     char known[200] = "";
     for (unsigned i = 0; i < list->count; i++) {
         size_t length = strlen(known);
-        snprintf(known + length, sizeof(known) - length, "%s%s", i ? ", " : "", list->views[i].name);
+        snprintf(known + length, sizeof(known) - length, "%s%s%s", i ? ", " : "", list->views[i].name,
+                 list->views[i].filter ? " (filter)" : "");
     }
     iod_fail(error, ENOENT, "no %s '%.40s'; there are: %s", kind_names[kind], name,
              list->count ? known : "none");
@@ -402,12 +403,14 @@ int modules_help(const struct modules *modules, const char *device, FILE *to, st
     options_help(to, class->options, "");
     fprintf(to,
             "Of every device, where they make sense:\n"
-            "  %-32s name of the device, unique in its guest\n"
+            "  %-32s name of the device, unique in its guest (default: NAME and a number)\n"
             "  %-32s pci, mmio or mmio-legacy: where a virtio device sits\n"
-            "  %-32s PCI slot and function\n"
+            "  %-32s PCI slot and function, hexadecimal\n"
             "  %-32s first port or guest physical address\n"
             "  %-32s interrupt line (x86) or INTID from 32 up (Arm)\n",
             "id=TEXT", "bus=NAME", "addr=SLOT[.FN]", "base=NUMBER", "irq=NUMBER|none");
+    fputs("Of the backend of a device that has one; 'block.' and 'chardev.' may be left out where the device\n"
+          "itself has no option of that name (virtio-blk,path=FILE):\n", to);
     help_backends(&modules->lists[BLOCK], "block", to);
     help_backends(&modules->lists[CHARDEV], "chardev", to);
     return 0;

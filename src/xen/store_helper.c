@@ -253,7 +253,7 @@ static void run(struct helper *h)
                 return;
             }
             retry_ms = RETRY_MIN_MS;
-        } else if (!put_lost(h, "xenstored: %s: is it running? (%s)", strerror(errno),
+        } else if (!put_lost(h, "xenstored: %s: is it running? (%s); trying again", strerror(errno),
                              getenv("XENSTORED_PATH") ? getenv("XENSTORED_PATH") : xs_daemon_socket())) {
             return;
         }
