@@ -16,6 +16,15 @@
 #define GUEST_RAM (16u << 20)
 #define ARGUMENTS_MAX 40
 
+int fixture_main(Suite *suite)
+{
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed ? 1 : 0;
+}
+
 void fixture_start(struct fixture *fixture, enum mock_profile profile, unsigned vcpus)
 {
     memset(fixture, 0, sizeof(*fixture));

@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <check.h>
+
 #include "guest.h"
 
 #define FIXTURE_TIMEOUT_MS 20000
@@ -21,6 +23,9 @@ struct fixture {
     char records[128]; /* the daemon's --record-dir, in the mock's directory */
     const char *arch, *type; /* "x86" or "arm"; NULL: no --type */
 };
+
+/* What main returns: runs the suite as the environment says (CK_...). */
+int fixture_main(Suite *suite);
 
 /* A mock and a guest of 16 MiB; ends the test on failure. */
 void fixture_start(struct fixture *fixture, enum mock_profile profile, unsigned vcpus);

@@ -219,9 +219,5 @@ int main(void)
     tcase_add_test(tcase, killed_under_load);
     tcase_add_loop_test(tcase, durable_when_answered, 0, sizeof(modes) / sizeof(modes[0]));
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return fixture_main(suite);
 }

@@ -360,9 +360,5 @@ int main(void)
     tcase_set_timeout(arm, 120);
     tcase_add_test(arm, detach_under_a_deferred_access);
     suite_add_tcase(suite, arm);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return fixture_main(suite);
 }

@@ -107,9 +107,5 @@ int main(void)
     tcase_add_test(tcase, on_arm);
     tcase_add_test(tcase, refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return fixture_main(suite);
 }

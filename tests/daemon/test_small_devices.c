@@ -302,9 +302,5 @@ int main(void)
     tcase_add_loop_test(tests, long_requests, 0, PLACES);
     tcase_add_test(tests, host_bridge);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }

@@ -298,9 +298,5 @@ int main(void)
     tcase_add_loop_test(tcase, sigterm_under_io, 0, 2);
     tcase_add_loop_test(tcase, death_under_io, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return fixture_main(suite);
 }

@@ -258,9 +258,5 @@ int main(void)
     tcase_add_loop_test(tcase, loopback, 0, PLACES);
     tcase_add_test(tcase, many_bytes);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return fixture_main(suite);
 }

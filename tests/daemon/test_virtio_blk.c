@@ -326,9 +326,5 @@ int main(void)
     ADD(zeroes_and_discards, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(what_cannot_be_done_is_an_error, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(readonly_disk, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }

@@ -381,9 +381,5 @@ int main(void)
     ADD(misdeeds_are_survived, 0, PLACES);
     ADD(indirect_that_was_not_negotiated, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(needs_reset_is_announced, 0, PLACES);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }

@@ -429,9 +429,5 @@ int main(void)
     ADD(vectors_that_do_not_exist, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
     ADD(intx, PLACE_PCI_INTX_HVM, PLACE_PCI_INTX_HVM + 1);
     ADD(configuration_window, PLACE_PCI_MSIX_HVM, PLACES);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }

@@ -540,9 +540,5 @@ int main(void)
     ADD(interrupts_only_as_wanted, PLACE_PCI_MSIX_HVM, PLACE_PCI_MSIX_HVM + 1);
     ADD(reset_with_io_in_flight, 0, PLACES);
     ADD(sigterm_with_io_in_flight, 0, PLACES);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }

@@ -280,9 +280,5 @@ int main(void)
     ADD(a_ballooned_ring_breaks_the_device, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(descriptors_that_change_while_they_are_read, PLACE_MMIO_ARM, PLACE_PCI_MSIX_HVM + 1);
     ADD(registers_written_at_random, 0, PLACES);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return fixture_main(suite);
 }
