@@ -35,7 +35,7 @@ static void say_error(struct logger *logger, const struct iod_error *error)
 static enum exit_code exit_code_of(const struct iod_error *error)
 {
     static const int of_host[] = {ENOMEM, ENFILE, EMFILE, ENODEV, ENXIO,
-                                  EIO,    EPERM,  EACCES, ENOSPC};
+                                  EIO,    EPERM,  EACCES};
 
     for (unsigned i = 0; i < sizeof(of_host) / sizeof(of_host[0]); i++) {
         if (error->code == of_host[i]) {
