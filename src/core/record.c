@@ -27,7 +27,7 @@ struct record {
 static char *record_path(const struct daemon *daemon, uint16_t domid, uint16_t id)
 {
     char *path;
-    return asprintf(&path, "%s/%u.%u", daemon->config.record_dir, domid, id) < 0 ? NULL : path;
+    return !daemon->config.record_dir || asprintf(&path, "%s/%u.%u", daemon->config.record_dir, domid, id) < 0 ? NULL : path;
 }
 
 int record_write(struct server *server, uint32_t port, struct iod_error *error)
@@ -47,7 +47,8 @@ int record_write(struct server *server, uint32_t port, struct iod_error *error)
     if (mkdir(daemon->config.record_dir, 0700) && errno != EEXIST) {
         return iod_fail(error, errno, "can't make the record directory %s: %s", daemon->config.record_dir, strerror(errno));
     }
-    int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    unlink(temporary); /* whatever stands there, a FIFO that would block us included */
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return iod_fail(error, errno, "can't write the record %s: %s", temporary, strerror(errno));
     }
@@ -59,7 +60,11 @@ int record_write(struct server *server, uint32_t port, struct iod_error *error)
     if (!failed && rename(temporary, server->record)) {
         failed = errno;
     }
-    return failed ? iod_fail(error, failed, "can't write the record %s: %s", server->record, strerror(failed)) : 0;
+    if (failed) {
+        unlink(temporary);
+        return iod_fail(error, failed, "can't write the record %s: %s", server->record, strerror(failed));
+    }
+    return 0;
 }
 
 void record_remove(struct server *server)
@@ -69,26 +74,37 @@ void record_remove(struct server *server)
     }
 }
 
-static bool record_read(const char *path, struct record *record)
+/* Reads what a daemon wrote: a plain file, root's or our own user's. False: there is none. */
+static bool read_text(const char *path, char *text, size_t size)
 {
-    char text[256];
-    unsigned domid, id;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    struct stat status;
+    ssize_t length = -1;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (fd < 0) {
         return false;
     }
-    ssize_t length = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (length <= 0) {
-        return false;
+    if (!fstat(fd, &status) && S_ISREG(status.st_mode) && (!status.st_uid || status.st_uid == geteuid())) {
+        length = read(fd, text, size - 1);
     }
-    text[length] = 0;
+    close(fd);
+    text[length > 0 ? length : 0] = 0;
+    return length > 0;
+}
+
+static bool record_read(const char *path, struct record *record)
+{
+    char text[256];
+    uint64_t domid, id, port;
     memset(record, 0, sizeof(*record));
-    if (sscanf(text, "domid=%u server=%u vp_eport=%" SCNu32 " uuid=%39s", &domid, &id, &record->port, record->uuid) < 3) {
+    if (!read_text(path, text, sizeof(text)) ||
+        sscanf(text, "domid=%8" SCNu64 " server=%8" SCNu64 " vp_eport=%10" SCNu64 " uuid=%39s", &domid, &id, &port,
+               record->uuid) < 3 ||
+        domid > UINT16_MAX || id > UINT16_MAX || port > UINT32_MAX) {
         return false;
     }
     record->domid = (uint16_t)domid;
     record->id = (uint16_t)id;
+    record->port = (uint32_t)port;
     return true;
 }
 
@@ -254,10 +270,15 @@ static void cleanup_step(void *self)
     }
     for (; cleanup->next_id < SERVERS_MAX; cleanup->next_id++) {
         uint16_t id = (uint16_t)cleanup->next_id;
-        if (hv->ops->server_info(hv, guest->domid, id, NULL)) {
-            continue; /* ENOENT, or EPERM: another domain's */
-        }
+        int error = hv->ops->server_info(hv, guest->domid, id, NULL);
         cleanup->path = record_path(guest->daemon, guest->domid, id);
+        if (error) {
+            if (cleanup->path && (error == -ENOENT || error == -EPERM)) {
+                unlink(cleanup->path); /* of a server that is no more: it must not match a later one */
+            }
+            release(cleanup);
+            continue;
+        }
         if (take_over(cleanup, id)) {
             return;
         }
