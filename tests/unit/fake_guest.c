@@ -433,6 +433,11 @@ void iod_task_queue(struct iod_task *task)
     task->queued = true;
 }
 
+void device_task_last(struct iod_task *task)
+{
+    task->queued = true;
+}
+
 void iod_task_cancel(struct iod_task *task)
 {
     task->queued = false;

@@ -199,6 +199,47 @@ START_TEST(endless_task_does_not_starve)
 }
 END_TEST
 
+START_TEST(task_last_comes_after_all_of_the_batch)
+{
+    struct actor a = {.letter = 'a', .times = 3}, last = {.letter = 'l'}, again = {.letter = 'g', .stop = true};
+
+    make_task(&a);
+    make_task(&last);
+    make_task(&again);
+    last.wake = again.task; /* what it queues is of the batch still */
+    loop->ops->task_again(again.task);
+    loop->ops->task_last(last.task);
+    loop->ops->task_last(last.task); /* no-op */
+    loop->ops->task_soon(a.task);
+    run();
+    ck_assert_str_eq(said, "agaaalg");
+    free_actor(&a), free_actor(&last), free_actor(&again);
+}
+END_TEST
+
+START_TEST(task_soon_overtakes_task_last)
+{
+    struct actor a = {.letter = 'a'}, b = {.letter = 'b'}, c = {.letter = 'c', .stop = true};
+
+    make_task(&a);
+    make_task(&b);
+    make_task(&c);
+    loop->ops->task_last(c.task);
+    loop->ops->task_last(b.task);
+    loop->ops->task_soon(b.task);
+    loop->ops->task_soon(a.task);
+    loop->ops->task_last(a.task); /* no-op: it is queued for sooner */
+    run();
+    ck_assert_str_eq(said, "bac");
+    loop->ops->task_last(a.task);
+    loop->ops->task_cancel(a.task);
+    loop->ops->task_last(c.task);
+    run();
+    ck_assert_str_eq(said, "bacc");
+    free_actor(&a), free_actor(&b), free_actor(&c);
+}
+END_TEST
+
 START_TEST(task_soon_overtakes_task_again)
 {
     struct actor a = {.letter = 'a'}, b = {.letter = 'b', .stop = true};
@@ -436,6 +477,8 @@ int main(void)
     tcase_add_test(tc, task_again_lets_descriptors_go_first);
     tcase_add_test(tc, endless_task_does_not_starve);
     tcase_add_test(tc, task_soon_overtakes_task_again);
+    tcase_add_test(tc, task_last_comes_after_all_of_the_batch);
+    tcase_add_test(tc, task_soon_overtakes_task_last);
     tcase_add_test(tc, task_removes_itself_and_the_next);
     tcase_add_test(tc, timers_fire_in_order_of_time);
     tcase_add_test(tc, timer_set_for_the_past_fires_on_the_next_turn);

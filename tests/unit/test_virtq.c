@@ -225,6 +225,36 @@ START_TEST(event_index)
 }
 END_TEST
 
+/* While a chain is in flight an empty ring is not asked for kicks before the batch is over. */
+START_TEST(kicks_asked_for_last)
+{
+    struct iod_virtq *queue = iod_virtio_queue(fake.virtio, 0);
+
+    bring_up(ALL_RING_FEATURES);
+    fake_tasks(device);
+    fake_set(guest, 0, FAKE_BASE, 4, 0, 0);
+    fake_offer(guest, 0);
+    ck_assert_int_eq(fake_pop(&fake), 1);
+    ck_assert_int_eq(fake_pop(&fake), 0);
+    ck_assert_uint_eq(*fake_avail_event(guest), 0);
+    iod_virtq_push(queue, 0, 0);
+    iod_virtq_flush(queue);
+    fake_offer(guest, 0); /* the driver was quick, and sends no kick: nobody asked for one */
+    fake.notified[0] = 0;
+    fake_tasks(device); /* the end of the batch */
+    fake_tasks(device);
+    ck_assert_uint_eq(*fake_avail_event(guest), 1);
+    ck_assert_uint_eq(fake.notified[0], 1);
+    ck_assert_int_eq(fake_pop(&fake), 1);
+    ck_assert_int_eq(fake_pop(&fake), 0);
+    ck_assert_uint_eq(*fake_avail_event(guest), 1);
+    fake_tasks(device); /* it is still in flight, and may be for long */
+    ck_assert_uint_eq(*fake_avail_event(guest), 2);
+    fake_tasks(device);
+    ck_assert_uint_eq(fake.notified[0], 1);
+}
+END_TEST
+
 START_TEST(indirect)
 {
     struct vring_desc *table = fake_at(guest, FAKE_BASE + 0x8000, 16 * 1024);
@@ -458,6 +488,7 @@ int main(void)
     tcase_add_test(tests, a_drain_ends);
     tcase_add_test(tests, suppression_by_flags);
     tcase_add_test(tests, event_index);
+    tcase_add_test(tests, kicks_asked_for_last);
     tcase_add_test(tests, indirect);
     tcase_add_loop_test(tests, hostile_chains, 0, (int)(sizeof(bad_chains) / sizeof(bad_chains[0])));
     tcase_add_test(tests, chain_of_too_many_buffers);
