@@ -130,7 +130,8 @@ static void task_remove(struct loop_task *task)
 static const struct loop_ops loop_ops = {
     .now_ns = now_ns, .watch_add = watch_add, .watch_set = watch_set, .watch_remove = watch_remove, .timer_add = timer_add,
     .timer_set = timer_set, .timer_cancel = timer_cancel, .timer_remove = timer_remove, .task_add = task_add,
-    .task_soon = task_queue, .task_again = task_queue, .task_cancel = task_cancel, .task_remove = task_remove,
+    .task_soon = task_queue, .task_last = task_queue, .task_again = task_queue, .task_cancel = task_cancel,
+    .task_remove = task_remove,
 };
 
 void machine_run(struct machine *machine)
