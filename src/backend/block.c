@@ -183,7 +183,7 @@ struct iod_block *iod_block_attach(struct iod_device *device, const char *key, s
         stack_destroy(&stack->backend);
         return NULL;
     }
-    device_backend_add(device, &stack->backend, &stack_ops, stack->bottom->class->options, stack->prefix);
+    device_backend_add(device, &stack->backend, &stack_ops, stack->bottom->class->options);
     return stack->top;
 }
 

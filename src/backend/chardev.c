@@ -125,7 +125,7 @@ struct iod_chardev *iod_chardev_attach(struct iod_device *device, const char *ke
         chardev_destroy(&chardev->backend);
         return NULL;
     }
-    device_backend_add(device, &chardev->backend, &chardev_ops, chardev->class->options, chardev->prefix);
+    device_backend_add(device, &chardev->backend, &chardev_ops, chardev->class->options);
     return chardev;
 }
 

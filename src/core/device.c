@@ -82,9 +82,8 @@ static void add_schema(struct iod_device *device, const struct iod_option *schem
 }
 
 void device_backend_add(struct iod_device *device, struct device_backend *backend, const struct device_backend_ops *ops,
-                        const struct iod_option *schema, const char *prefix)
+                        const struct iod_option *schema)
 {
-    (void)prefix;
     backend->ops = ops;
     backend->device = device;
     list_add_tail(&device->backends, &backend->link);
@@ -97,89 +96,7 @@ struct iod_options *device_backend_options(struct iod_device *device, const stru
     return options_parse(schema, what, &device->spec, prefix, true, error);
 }
 
-const char *device_spec_take(struct iod_device *device, const char *key)
-{
-    const char *value = NULL;
-    for (unsigned i = 0; i < device->spec.count; i++) {
-        if (!strcmp(device->spec.pairs[i].key, key)) {
-            device->spec.pairs[i].used = true;
-            value = device->spec.pairs[i].value;
-        }
-    }
-    return value;
-}
-
 /* ---- create ---- */
-
-static int parse_slot(struct iod_device *device, const char *text, struct iod_error *error)
-{
-    char *end;
-    unsigned long slot = strtoul(text, &end, 16), function = 0;
-    if (end != text && *end == '.') {
-        char *after;
-        function = strtoul(end + 1, &after, 16);
-        end = after == end + 1 ? (char *)(uintptr_t)text : after;
-    }
-    if (end == text || *end || slot > 31 || function > 7) {
-        return iod_fail(error, EINVAL, "%s: addr=%s: expected SLOT[.FN] in hexadecimal, slot 0 to 1f, function 0 to 7",
-                        device->class->name, text);
-    }
-    device->keys.has_slot = true;
-    device->keys.slot = (unsigned)slot;
-    device->keys.function = (unsigned)function;
-    return 0;
-}
-
-static int parse_number_key(struct iod_device *device, const char *key, const char *text, uint64_t max, uint64_t *value,
-                            struct iod_error *error)
-{
-    int result = option_parse_number(text, value);
-    if (result || *value > max) {
-        return iod_fail(error, EINVAL, "%s: %s=%s: expected a number from 0 to 0x%llx", device->class->name, key, text,
-                        (unsigned long long)max);
-    }
-    return 0;
-}
-
-/* The keys that are the core's: id, bus, addr, base, irq. */
-static int parse_keys(struct iod_device *device, unsigned index, struct iod_error *error)
-{
-    struct device_keys *keys = &device->keys;
-    const char *text;
-    uint64_t number;
-    char name[96];
-    const char *class = device->class->name;
-    bool digit = class[0] && strchr("0123456789", class[strlen(class) - 1]); /* uart16550-0, not uart165500 */
-    snprintf(name, sizeof(name), "%.60s%s%u", class, digit ? "-" : "", index);
-    text = device_spec_take(device, "id");
-    device->id = strdup(text ? text : name);
-    if (!device->id) {
-        return iod_fail(error, ENOMEM, "out of memory");
-    }
-    if ((text = device_spec_take(device, "bus"))) {
-        snprintf(device->bus_name, sizeof(device->bus_name), "%s", text);
-        keys->bus = device->bus_name;
-    }
-    if ((text = device_spec_take(device, "addr")) && parse_slot(device, text, error)) {
-        return -EINVAL;
-    }
-    if ((text = device_spec_take(device, "base"))) {
-        if (parse_number_key(device, "base", text, UINT64_MAX, &number, error)) {
-            return -EINVAL;
-        }
-        keys->has_base = true;
-        keys->base = number;
-    }
-    if ((text = device_spec_take(device, "irq"))) {
-        number = 0;
-        if (strcmp(text, "none") && parse_number_key(device, "irq", text, 8191, &number, error)) {
-            return -EINVAL;
-        }
-        keys->has_irq = true;
-        keys->irq = strcmp(text, "none") ? (int)number : -1;
-    }
-    return 0;
-}
 
 static struct iod_device *device_alloc(struct guest *guest, const struct iod_device_class *class,
                                        const struct device_spec *spec)
@@ -228,7 +145,7 @@ struct iod_device *device_create(struct guest *guest, const struct device_spec *
         iod_fail(error, ENOMEM, "out of memory");
         return NULL;
     }
-    if (parse_keys(device, index, error)) {
+    if (device_parse_keys(device, index, error)) {
         goto fail;
     }
     if (id_taken(guest, device->id)) {
@@ -438,7 +355,6 @@ void device_cancel(struct iod_device *device)
 void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain, void (*stopped_)(void *self),
                  void *self)
 {
-    stop->drain = drain;
     stop->stopped = stopped_;
     stop->self = self;
     list_init(&stop->link);

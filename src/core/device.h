@@ -77,7 +77,7 @@ struct device_backend {
     struct list link;
 };
 void device_backend_add(struct iod_device *device, struct device_backend *backend, const struct device_backend_ops *ops,
-                        const struct iod_option *schema, const char *prefix);
+                        const struct iod_option *schema);
 void device_backend_done(struct device_backend *backend, int error); /* ends an open or quiesce that answered later */
 /* Makes a backend's options from the device's spec: prefix "block." (bare keys allowed). See options_parse. */
 struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema, const char *what,
@@ -98,7 +98,6 @@ uint64_t region_length(const struct iod_region *region); /* bytes, as given to i
  */
 struct device_stop {
     struct list link;
-    enum iod_drain drain;
     void (*stopped)(void *self);
     void *self;
 };
@@ -106,6 +105,10 @@ void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_d
 void device_resume(struct iod_device *device);
 /* While stopped: zeroes regs and calls class->reset. parts: the parts' regs and reset too (not for a virtio reset). */
 void device_reset(struct iod_device *device, bool parts);
+
+/* Like iod_task_queue, but it runs when the batch has no other task left. No-op for a task that is queued. */
+struct iod_task;
+void device_task_last(struct iod_task *task);
 
 /* ---- saved form (device_state.c); while stopped. -EBUSY, -ENOMEM, or what the class said ---- */
 int device_save(const struct iod_device *device, struct iod_writer *writer);

@@ -17,7 +17,6 @@ static const unsigned pool_pieces[3] = {16, 128, IOD_MAP_MAX_PIECES};
 struct iod_mapping {
     struct list link; /* of the pool, while free */
     struct iod_device *device;
-    enum iod_dma_dir dir;
     unsigned pool;
     unsigned count;   /* iovecs */
     unsigned chunk_count;
@@ -148,7 +147,7 @@ int iod_dma_map(struct iod_device *device, const struct iod_extent *extents, uns
     if (!mapping) {
         return -ENOMEM;
     }
-    mapping->dir = dir;
+    (void)dir; /* a foreign mapping is read-write; grants will ask */
     for (unsigned i = 0; i < count; i++) {
         error = map_extent(mapping, &extents[i]);
         if (error) {

@@ -46,7 +46,7 @@ enum access_state {
 struct iod_access {
     struct server *server;
     uint16_t vcpu;          /* slot; RING_VCPU: the buffered ring */
-    uint32_t local, remote; /* event channel; local 0: not bound */
+    uint32_t local;         /* event channel; 0: not bound */
     enum access_state state;
     bool active;            /* request holds a request that is not answered yet */
     struct request request;
@@ -217,16 +217,21 @@ struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec,
 void guest_destroy(struct guest *guest);
 void guest_begin(struct guest *guest);                                      /* its domid is known: attach */
 void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count); /* xenstore's news */
-void guest_check_alive(struct guest *guest);
-void guest_stop(struct guest *guest);                                       /* SIGTERM: finish, then on_exit */
-void guest_gone(struct guest *guest);                                       /* the domain died */
-void guest_fail(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void guest_log(struct guest *guest, enum iod_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 void guest_await(struct guest *guest);                                      /* just added, or xenstore got lost */
 void guest_named_state(struct guest *guest, const char *state);
+void guest_retry_in(struct guest *guest, uint64_t ns); /* the guest's one timer */
 void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
 bool guest_is_arm(const struct guest *guest);
+
+/* guest_end.c */
+void guest_stop(struct guest *guest); /* SIGTERM: finish, then on_exit */
+void guest_gone(struct guest *guest); /* the domain died */
+void guest_fail(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void guest_check_alive(struct guest *guest);
+void guest_stop_devices(struct guest *guest, enum iod_drain drain); /* then the guest ends, by its timer */
+void guest_end_step(struct guest *guest);
 
 /* daemon.c */
 void daemon_guest_ended(struct daemon *daemon);
@@ -254,6 +259,9 @@ void dispatch_run(struct daemon *daemon);         /* serves the run queue once, 
 void dispatch_forget_device(struct iod_device *device); /* ends its deferred access, wakes its waiters */
 void dispatch_wake_waiters(struct iod_device *device);
 void dispatch_flush(struct daemon *daemon);
+
+/* device_keys.c */
+int device_parse_keys(struct iod_device *device, unsigned index, struct iod_error *error);
 
 /* device.c */
 struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index, struct iod_error *error);

@@ -43,7 +43,6 @@ static int bind(struct iod_access *access, uint32_t remote)
         daemon->hv->ops->event_unbind(daemon->hv, local);
         return error;
     }
-    access->remote = remote;
     access->local = local;
     daemon->ports[local] = access;
     return 0;

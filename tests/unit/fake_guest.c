@@ -283,7 +283,7 @@ void fake_stop(struct iod_device *device)
 void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain,
                  void (*stopped)(void *self), void *self)
 {
-    *stop = (struct device_stop){.drain = drain, .stopped = stopped, .self = self};
+    *stop = (struct device_stop){.stopped = stopped, .self = self};
     stop_parts(device);
     if (device->slow) {
         device->stop = stop;

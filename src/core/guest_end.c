@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The end of a guest, whatever brought it: SIGTERM, its domain's death, an error. Devices become quiet, vCPUs take their
+ * answers, then the guest is freed: always from its timer, never inside a call of one of its devices.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "core/inside.h"
+
+#define QUIET_INTERVAL_NS UINT64_C(5000000) /* vCPUs that have not taken their answer */
+#define QUIET_RETRIES 400                   /* 2 s: a paused vCPU takes its answer only when it runs again */
+
+static void all_quiet(struct guest *guest);
+
+static void device_quiet(void *self)
+{
+    struct guest *guest = self;
+    if (--guest->stopping == 0) {
+        all_quiet(guest);
+    }
+}
+
+void guest_stop_devices(struct guest *guest, enum iod_drain drain)
+{
+    struct iod_device *device;
+    guest->state = GUEST_STOPPING;
+    guest->stopping = 1; /* for this loop, so that all_quiet runs after it */
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        guest->stopping++;
+        device_stop(device, &device->guest_stop, drain, device_quiet, guest);
+    }
+    device_quiet(guest);
+}
+
+static enum on_exit on_exit_of(const struct guest *guest)
+{
+    if (guest->spec.on_exit != ON_EXIT_DEFAULT) {
+        return guest->spec.on_exit;
+    }
+    return guest_is_arm(guest) ? ON_EXIT_LEAVE : ON_EXIT_DESTROY;
+}
+
+static void finished(struct guest *guest)
+{
+    struct daemon *daemon = guest->daemon;
+    const char *state = guest->fail ? "failed" : guest->dead ? "gone" : "stopped";
+    bool again = guest->dead && guest->spec.wait && !guest->fail && !daemon->stopping;
+    struct guest_spec spec;
+    struct iod_error error;
+    if (again && guest_spec_copy(&spec, &guest->spec)) {
+        again = false;
+    }
+    guest_named_state(guest, state);
+    if (guest->dead) {
+        daemon_forget_domain(daemon, guest->domid);
+    }
+    guest_destroy(guest);
+    daemon_guest_ended(daemon);
+    if (again) {
+        /* The name may come back with another domid (a reboot). */
+        if (daemon_add_guest(daemon, &spec, &error)) {
+            daemon_log(daemon, IOD_LOG_ERROR, spec.domain, "%s", error.text);
+        }
+        guest_spec_finish(&spec);
+    }
+}
+
+/* on-exit=leave holds only while there is a guest to be left. */
+static bool is_left(const struct guest *guest)
+{
+    return !guest->dead && !guest->fail && on_exit_of(guest) == ON_EXIT_LEAVE;
+}
+
+/*
+ * Everything of ours is quiet; now the hypervisor's side. The rest comes by the timer: the last device is still in the
+ * call that told us, and must not be freed under it.
+ */
+static void all_quiet(struct guest *guest)
+{
+    struct server *server;
+    struct hypervisor *hv = guest->daemon->hv;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (server->enabled && !guest->dead && !is_left(guest)) {
+            hv->ops->server_enable(hv, guest->domid, server->id, false);
+            server_answer_all(server);
+        }
+    }
+    guest->retries = 0;
+    guest_retry_in(guest, 0);
+}
+
+/* The server stays enabled, vCPUs wait for a successor. */
+static void leave(struct guest *guest)
+{
+    struct server *server;
+    list_for_each(server, &guest->servers, struct server, link) {
+        server_close(server, true);
+    }
+    finished(guest);
+}
+
+static void await_quiet_vcpus(struct guest *guest)
+{
+    struct server *server;
+    bool quiet = true;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (!guest->dead && server->enabled) {
+            server_answer_all(server); /* a vCPU on its way in when the server was disabled still waits */
+            quiet = server_quiet(server) && quiet;
+        }
+    }
+    if (!quiet && guest->retries++ < QUIET_RETRIES) {
+        if (guest->retries % 16 == 0) {
+            guest_check_alive(guest);
+        }
+        guest_retry_in(guest, QUIET_INTERVAL_NS);
+        return;
+    }
+    list_for_each(server, &guest->servers, struct server, link) {
+        bool keep = server->enabled && !guest->dead && !server_quiet(server);
+        if (keep) {
+            guest_log(guest, IOD_LOG_WARNING, "ioreq server %u stays, disabled: a vCPU has not taken its answer (is the guest "
+                      "paused?); the next ioreqd removes it by its record", server->id);
+        }
+        server_close(server, keep);
+    }
+    finished(guest);
+}
+
+void guest_stop(struct guest *guest)
+{
+    switch (guest->state) {
+    case GUEST_WAITING:
+    case GUEST_CLEANING:
+        finished(guest);
+        break;
+    case GUEST_OPENING:
+        guest->stop_wanted = true; /* when the devices are open */
+        break;
+    case GUEST_RUNNING:
+        guest_stop_devices(guest, IOD_FINISH);
+        break;
+    case GUEST_STOPPING:
+    case GUEST_GONE:
+        break;
+    }
+}
+
+void guest_gone(struct guest *guest)
+{
+    struct iod_device *device;
+    if (guest->dead) {
+        return;
+    }
+    guest->dead = true;
+    switch (guest->state) {
+    case GUEST_WAITING:
+    case GUEST_CLEANING:
+        finished(guest);
+        break;
+    case GUEST_OPENING:
+        guest->stop_wanted = true;
+        break;
+    case GUEST_RUNNING:
+        guest_log(guest, IOD_LOG_INFO, "the domain is gone");
+        guest_stop_devices(guest, IOD_CANCEL);
+        break;
+    case GUEST_STOPPING: /* its I/O is needed by nobody any more */
+        list_for_each(device, &guest->devices, struct iod_device, link) {
+            device_cancel(device);
+        }
+        break;
+    case GUEST_GONE:
+        break;
+    }
+}
+
+void guest_fail(struct guest *guest, const char *format, ...)
+{
+    char text[400];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    guest_log(guest, IOD_LOG_ERROR, "%s", text);
+    guest->fail = true;
+    guest_stop_devices(guest, IOD_CANCEL);
+}
+
+void guest_check_alive(struct guest *guest)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    struct server *server = list_first(&guest->servers, struct server, link);
+    if (!server || guest->dead) {
+        return;
+    }
+    int error = hv->ops->server_info(hv, guest->domid, server->id, NULL);
+    if (error == -ESRCH || error == -ENOENT) {
+        guest_gone(guest);
+    }
+}
+
+/* By the guest's timer, while it is stopping. */
+void guest_end_step(struct guest *guest)
+{
+    if (guest->stopping > 0) {
+        return; /* a look for event channels was still due; devices have I/O in flight */
+    }
+    if (is_left(guest)) {
+        leave(guest);
+    } else {
+        await_quiet_vcpus(guest);
+    }
+}
