@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <linux/virtio_mmio.h>
+#include <linux/virtio_ring.h>
 
 #include <ioreqd/block.h>
 #include <ioreqd/dma.h>
@@ -155,6 +156,29 @@ static void set_up(struct machine *machine, unsigned kind)
     }
 }
 
+static void put(struct machine *machine, uint32_t address, const void *bytes, size_t length)
+{
+    memcpy(machine->memory + address, bytes, length);
+}
+
+/* The rings are the input's bytes; with a good request in them a queue that was loaded has work to do. */
+static void fill_rings(struct machine *machine, const struct input *input, bool good)
+{
+    static const struct vring_desc chain[] = {
+        {0x4000, 16, VRING_DESC_F_NEXT, 1},
+        {0x5000, 1024, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE, 2},
+        {0x6000, 1, VRING_DESC_F_WRITE, 0},
+    };
+    static const uint16_t avail[] = {0, 8, 0, 0, 0, 0, 0, 0, 0, 0};
+    size_t length = input->left < 0x800 ? input->left : 0x800;
+    put(machine, 0x1000, input->bytes, length);
+    put(machine, 0x2000, input->bytes, length);
+    if (good) { /* eight times the same chain: how many are new, the loaded index says */
+        put(machine, 0x1000, chain, sizeof(chain));
+        put(machine, 0x2000, avail, sizeof(avail));
+    }
+}
+
 static void touch(struct machine *machine, unsigned kind, struct input *input)
 {
     uint8_t what = next_byte(input), place = next_byte(input);
@@ -262,9 +286,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
     while (before--) {
         touch(machine, kind, &input);
     }
-    size_t memory = input.left < 0x3000 ? input.left : 0x3000; /* rings out of the same bytes */
-    memcpy(machine->memory + 0x1000, input.bytes, memory);
-    memcpy(machine->memory + 0x2000, input.bytes, memory < 0x1000 ? memory : 0x1000);
+    fill_rings(machine, &input, choice & 0x20);
     save_and_load(machine, device, &input, choice & 0x80);
     while (after--) {
         touch(machine, kind, &input);
