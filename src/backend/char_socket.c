@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -51,10 +52,14 @@ static void client_came(void *self, unsigned events)
     iod_chardev_connected(sock->chardev, 1);
 }
 
-/* A name whose owner died is left behind in the file system: nobody answers there, so it may be taken over.
- */
+/* A name whose owner died is left behind in the file system: nobody answers there, so it may be taken over. A plain
+ * file refuses a connection just like that, but is somebody's. */
 static bool is_stale(const struct sockaddr_un *address)
 {
+    struct stat status;
+    if (lstat(address->sun_path, &status) != 0 || !S_ISSOCK(status.st_mode)) {
+        return false;
+    }
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
         return false;

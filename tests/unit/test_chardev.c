@@ -284,6 +284,28 @@ START_TEST(socket_name)
 }
 END_TEST
 
+/* A file that is no socket refuses connections like a dead one's name, but it may be an image. */
+START_TEST(socket_spares_files)
+{
+    struct iod_error error = { 0 };
+    char text[160];
+    const char *devices[] = { text };
+    snprintf(text, sizeof(text), "test-console,chardev=socket,path=%s", path);
+    int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+    ck_assert_int_eq(write(fd, "data", 4), 4);
+    close(fd);
+    struct fake_xen *fake = fake_start(&module, GUEST_HVM, devices, 1, &error);
+    ck_assert(!fake_running(fake));
+    ck_assert_int_eq(fake_logged(fake, "it is not a socket"), 1);
+    fake_stop(fake);
+    struct stat status;
+    ck_assert_int_eq(lstat(path, &status), 0);
+    ck_assert(S_ISREG(status.st_mode) && status.st_size == 4);
+    ck_assert_int_eq(unlink(path), 0);
+    rmdir(directory);
+}
+END_TEST
+
 /* While the device is stopped nothing comes in; the bytes wait. */
 static void set_true(void *self)
 {
@@ -481,6 +503,7 @@ static Suite *suite(void)
     tcase_add_test(c, socket_peer_breaks);
     tcase_add_test(c, socket_is_bounded);
     tcase_add_test(c, socket_name);
+    tcase_add_test(c, socket_spares_files);
     tcase_add_test(c, stopped_hears_nothing);
     tcase_add_test(c, pty_talks);
     tcase_add_test(c, pty_link_in_the_way);
