@@ -23,6 +23,7 @@ struct loop_ops {
     void (*timer_remove)(struct loop_timer *timer);
     struct loop_task *(*task_add)(struct loop *loop, void (*run)(void *self), void *self);
     void (*task_soon)(struct loop_task *task);  /* runs once, at the end of the batch being served; no system call */
+    void (*task_last)(struct loop_task *task);  /* runs once, when the batch has no other task left; no system call */
     void (*task_again)(struct loop_task *task); /* runs once, after the loop has looked at its descriptors again */
     void (*task_cancel)(struct loop_task *task);
     void (*task_remove)(struct loop_task *task);

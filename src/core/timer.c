@@ -207,6 +207,11 @@ void iod_task_queue(struct iod_task *task)
     loop_of(task->device)->ops->task_soon(task->task);
 }
 
+void device_task_last(struct iod_task *task)
+{
+    loop_of(task->device)->ops->task_last(task->task);
+}
+
 void iod_task_cancel(struct iod_task *task)
 {
     loop_of(task->device)->ops->task_cancel(task->task);

@@ -38,6 +38,7 @@ struct event_loop {
 
     struct list soon;    /* tasks for the end of this batch */
     struct list running; /* the round of them that is being run */
+    struct list last;    /* tasks for when no other is left in this batch */
     struct list again;   /* tasks for after the next poll */
 
     struct list signals;
@@ -62,8 +63,8 @@ struct loop_timer {
 
 struct loop_task {
     struct event_loop *loop;
-    struct list link; /* in soon, running or again; or alone */
-    bool waits;       /* it is in `again` */
+    struct list link; /* in soon, running, last or again; or alone */
+    bool waits;       /* it is in `last` or `again` */
     void (*run)(void *self);
     void *self;
 };
@@ -273,6 +274,14 @@ static void task_soon(struct loop_task *task)
     }
 }
 
+static void task_last(struct loop_task *task)
+{
+    if (list_empty(&task->link)) {
+        task->waits = true;
+        list_add_tail(&task->loop->last, &task->link);
+    }
+}
+
 static void task_again(struct loop_task *task)
 {
     if (list_empty(&task->link)) {
@@ -295,21 +304,27 @@ static void task_remove(struct loop_task *task)
     }
 }
 
-static void tasks_promote(struct event_loop *l)
+static void tasks_promote(struct event_loop *l, struct list *waiting)
 {
     struct loop_task *task;
 
-    list_for_each(task, &l->again, struct loop_task, link) {
+    list_for_each(task, waiting, struct loop_task, link) {
         task->waits = false;
     }
-    splice_tail(&l->soon, &l->again);
+    splice_tail(&l->soon, waiting);
 }
 
 /* Tasks that queue themselves for ever can't keep the loop: what is left after TASK_ROUNDS runs after the
  * next poll. */
 static void tasks_run(struct event_loop *l)
 {
-    for (unsigned round = 0; round < TASK_ROUNDS && !list_empty(&l->soon); round++) {
+    for (unsigned round = 0; round < TASK_ROUNDS; round++) {
+        if (list_empty(&l->soon)) {
+            tasks_promote(l, &l->last);
+        }
+        if (list_empty(&l->soon)) {
+            break;
+        }
         splice_tail(&l->running, &l->soon);
         while (!list_empty(&l->running)) {
             struct loop_task *task = list_first(&l->running, struct loop_task, link);
@@ -332,6 +347,7 @@ static const struct loop_ops event_loop_ops = {
     .timer_remove = timer_remove,
     .task_add = task_add,
     .task_soon = task_soon,
+    .task_last = task_last,
     .task_again = task_again,
     .task_cancel = task_cancel,
     .task_remove = task_remove,
@@ -365,6 +381,7 @@ struct loop *event_loop_create(void)
     list_init(&l->due);
     list_init(&l->soon);
     list_init(&l->running);
+    list_init(&l->last);
     list_init(&l->again);
     list_init(&l->signals);
     l->timerfd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -413,8 +430,8 @@ static int turn(struct event_loop *l)
 {
     int flags = EVLOOP_ONCE | EVLOOP_NO_EXIT_ON_EMPTY;
 
-    tasks_promote(l);
-    if (!list_empty(&l->soon) || timers_are_due(l)) {
+    tasks_promote(l, &l->again);
+    if (!list_empty(&l->soon) || !list_empty(&l->last) || timers_are_due(l)) {
         flags |= EVLOOP_NONBLOCK;
     } else {
         timers_arm(l);

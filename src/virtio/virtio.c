@@ -171,7 +171,7 @@ static void clear_state(struct iod_virtio *virtio)
 {
     memset(virtio_regs(virtio), 0, sizeof(struct virtio_regs));
     virtio_regs(virtio)->config_vector = VIRTIO_NO_VECTOR;
-    virtio->kicked = 0;
+    virtio->kicked = virtio->unasked = 0;
     virtio->configured = false;
     if (virtio->transport->reset) {
         virtio->transport->reset(virtio);
@@ -254,6 +254,23 @@ void virtio_look_again(struct iod_virtio *virtio, unsigned queue)
     if (!virtio->quiet) {
         iod_task_queue(virtio->task);
     }
+}
+
+static void ask(void *self)
+{
+    struct iod_virtio *virtio = self;
+    uint64_t unasked = virtio->unasked;
+
+    virtio->unasked = 0;
+    for (; unasked; unasked &= unasked - 1) {
+        virtq_ask(&virtio->queues[__builtin_ctzll(unasked)]);
+    }
+}
+
+void virtio_ask_last(struct iod_virtio *virtio, unsigned queue)
+{
+    virtio->unasked |= BIT64(queue);
+    device_task_last(virtio->last);
 }
 
 void virtio_look_at_all(struct iod_virtio *virtio)
@@ -346,6 +363,7 @@ static void virtio_stop(struct device_part *part)
 
     virtio->quiet = true;
     iod_task_cancel(virtio->task);
+    iod_task_cancel(virtio->last); /* a start looks at all queues */
 }
 
 static void virtio_stopped(struct device_part *part)
@@ -492,7 +510,8 @@ struct iod_virtio *iod_virtio_add(struct iod_device *device, const struct iod_vi
     virtio->quiet = true;
     virtio_regs(virtio)->config_vector = VIRTIO_NO_VECTOR;
     virtio->task = iod_task_add(device, drain, virtio);
-    if (!virtio->task || make_queues(virtio, count, sizes) < 0) {
+    virtio->last = iod_task_add(device, ask, virtio);
+    if (!virtio->task || !virtio->last || make_queues(virtio, count, sizes) < 0) {
         iod_fail(error, ENOMEM, "%s: out of memory", iod_device_id(device));
         return NULL; /* owned by the device */
     }

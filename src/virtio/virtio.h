@@ -63,6 +63,8 @@ struct iod_virtio {
     unsigned count;
     struct iod_task *task;  /* drains the queues in `kicked` */
     uint64_t kicked;        /* by queue */
+    struct iod_task *last;  /* asks for kicks of the queues in `unasked`, when the batch is over */
+    uint64_t unasked;       /* by queue */
     bool quiet;             /* between stop and start: nothing is popped */
     bool configured;        /* class->driver_ok was called since the last reset */
     struct {
@@ -89,6 +91,7 @@ void virtio_status_write(struct iod_virtio *virtio, uint8_t value); /* 0: resets
 struct iod_virtq *virtio_selected(const struct iod_virtio *virtio);  /* NULL: no such queue */
 void virtio_kick(struct iod_virtio *virtio, uint32_t queue);         /* the driver's notification */
 void virtio_look_again(struct iod_virtio *virtio, unsigned queue);   /* the same, of our own accord */
+void virtio_ask_last(struct iod_virtio *virtio, unsigned queue);     /* for kicks, when the batch is over */
 void virtio_look_at_all(struct iod_virtio *virtio);
 uint32_t virtio_config_read(struct iod_virtio *virtio, uint64_t offset, unsigned width);
 void virtio_config_write(struct iod_virtio *virtio, uint64_t offset, unsigned width, uint32_t value);

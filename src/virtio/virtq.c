@@ -95,6 +95,27 @@ static unsigned look_with_kicks_on(struct iod_virtq *queue)
     return look(queue);
 }
 
+/*
+ * The ring is empty. While something is in flight its end may come within this batch (a disk's hot read), and
+ * a driver that is told of it adds the next entry at once: kicks are asked for last, that entry needs none.
+ * When the batch is over they are asked for in any case, for what is in flight may take long.
+ */
+static unsigned look_when_empty(struct iod_virtq *queue)
+{
+    if (queue->in_flight) {
+        virtio_ask_last(queue->virtio, queue->index);
+        return 0;
+    }
+    return look_with_kicks_on(queue);
+}
+
+void virtq_ask(struct iod_virtq *queue)
+{
+    if (iod_virtq_ready(queue) && look_with_kicks_on(queue)) {
+        virtio_look_again(queue->virtio, queue->index);
+    }
+}
+
 /* With EVENT_IDX the stale event does the same by itself. */
 static void kicks_off(struct iod_virtq *queue)
 {
@@ -157,7 +178,7 @@ int iod_virtq_pop(struct iod_virtq *queue, struct iod_chain *chain)
         return 0;
     }
     if (queue->avail == regs->next_avail && !look(queue) &&
-        (!iod_virtq_ready(queue) || !look_with_kicks_on(queue))) {
+        (!iod_virtq_ready(queue) || !look_when_empty(queue))) {
         return 0;
     }
     if (!read16(queue, queue->driver, avail_entry(regs->next_avail & (regs->size - 1)), &head)) {

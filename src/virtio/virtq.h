@@ -45,5 +45,6 @@ void virtq_disable(struct iod_virtq *queue);
 void virtq_clear(struct iod_virtq *queue);   /* the state after a reset; nothing may be in flight */
 void virtq_stopped(struct iod_virtq *queue); /* all is quiet: publish what was pushed */
 void virtq_refill(struct iod_virtq *queue);  /* a new drain begins */
+void virtq_ask(struct iod_virtq *queue);     /* for kicks; what came meanwhile is looked at again */
 
 #endif
