@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guest memory as the daemon holds it: bounded, given up when the guest gives pages away (also under I/O), never trusted
- * where it is not there, bounced for direct I/O, and reached by string operations element by element.
+ * Guest memory as the daemon holds it: bounded, given up when the guest gives pages away (also under I/O),
+ * never trusted where it is not there, bounced for direct I/O, and reached by string operations element by
+ * element.
  */
 #include <check.h>
 #include <errno.h>
@@ -50,14 +51,16 @@ static void start_disk(void)
 static void run(const char *limit, const char *options)
 {
     char disk[400], text[200], defer[64];
-    snprintf(disk, sizeof(disk), "virtio-blk,addr=5,path=%s%s", fixture_image(&f, "disk.img", IMAGE), options);
+    snprintf(disk, sizeof(disk), "virtio-blk,addr=5,path=%s%s", fixture_image(&f, "disk.img", IMAGE),
+             options);
     snprintf(console, sizeof(console), "%s/console", mock_dir(f.mock));
     snprintf(text, sizeof(text), "debugcon,chardev=file,chardev.path=%s", console);
     snprintf(defer, sizeof(defer), "test-defer,space=pio,base=0x%x,delay=5", DEFER);
-    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--map-limit", limit, "--device", "pci-host", "--device", disk,
-                "--device", text, "--device", defer, NULL);
-    ck_assert_int_eq(virtio_pci_open(&driver, f.guest, 0, 5 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX, 0xe0000000,
-                                     virtio_arena_make(f.guest, ARENA, ARENA_SIZE)), 0);
+    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--map-limit", limit, "--device", "pci-host",
+                "--device", disk, "--device", text, "--device", defer, NULL);
+    ck_assert_int_eq(virtio_pci_open(&driver, f.guest, 0, 5 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX,
+                                     0xe0000000, virtio_arena_make(f.guest, ARENA, ARENA_SIZE)),
+                     0);
     start_disk();
 }
 
@@ -104,8 +107,9 @@ static void expect_data(uint64_t gpa, uint64_t sector, size_t length)
     uint8_t *bytes = malloc(length);
     ck_assert_int_eq(mock_guest_read(f.guest, gpa, bytes, length), 0);
     for (size_t i = 0; i < length; i++) {
-        ck_assert_msg(bytes[i] == fixture_pattern(sector * 512 + i), "byte %zu of sector %llu at 0x%llx: 0x%x", i,
-                      (unsigned long long)sector, (unsigned long long)gpa, bytes[i]);
+        ck_assert_msg(bytes[i] == fixture_pattern(sector * 512 + i),
+                      "byte %zu of sector %llu at 0x%llx: 0x%x", i, (unsigned long long)sector,
+                      (unsigned long long)gpa, bytes[i]);
     }
     free(bytes);
 }
@@ -131,7 +135,8 @@ START_TEST(bounded)
     run("256K", "");
     uint64_t most = 0;
     for (unsigned i = 0; i < IMAGE / LENGTH; i++) {
-        uint64_t gpa = DATA + (uint64_t)i * 37 * LENGTH % (DATA_END - DATA - LENGTH) + i * 8; /* crossing pages at odd places */
+        uint64_t gpa = DATA + (uint64_t)i * 37 * LENGTH % (DATA_END - DATA - LENGTH) +
+                       i * 8; /* crossing pages at odd places */
         expect_read(i * (LENGTH / 512), gpa, LENGTH);
         uint64_t pages = foreign_pages();
         most = pages > most ? pages : most;
@@ -179,7 +184,8 @@ START_TEST(invalidate_under_io)
     usleep(200000); /* the data has moved, the end is held back */
     uint64_t start = now_ms();
     ck_assert_int_eq(vcpu_decrease_reservation(f.guest, 1, DATA / PAGE, 1), MOCK_DONE);
-    ck_assert_msg(now_ms() - start < 1000, "INVALIDATE waited for the I/O: %llu ms", (unsigned long long)(now_ms() - start));
+    ck_assert_msg(now_ms() - start < 1000, "INVALIDATE waited for the I/O: %llu ms",
+                  (unsigned long long)(now_ms() - start));
     ck_assert_uint_eq(*first->status, 0xff);
     uint64_t held = foreign_pages();
     ck_assert_msg(held >= 1 && held <= 16, "%llu pages held for one I/O", (unsigned long long)held);
@@ -219,7 +225,8 @@ START_TEST(write_keeps_its_page)
 }
 END_TEST
 
-/* The virtqueue's own pages go: in use or not, that is an error of this device until they are back and it was reset. */
+/* The virtqueue's own pages go: in use or not, that is an error of this device until they are back and it was
+ * reset. */
 START_TEST(rings_ballooned)
 {
     run("64M", "");
@@ -253,8 +260,9 @@ END_TEST
 static void expect_refused(uint32_t type, uint64_t gpa, uint32_t length)
 {
     int result = io(type, 8, gpa, length);
-    ck_assert_msg(result == VIRTIO_BLK_S_IOERR || result == -EIO, "type %u, 0x%x bytes at 0x%llx: ended with %d", type, length,
-                  (unsigned long long)gpa, result);
+    ck_assert_msg(result == VIRTIO_BLK_S_IOERR || result == -EIO,
+                  "type %u, 0x%x bytes at 0x%llx: ended with %d", type, length, (unsigned long long)gpa,
+                  result);
     ck_assert_uint_eq(vcpu_inb(f.guest, 1, CONSOLE), 0xe9);
     if (result == -EIO) {
         ck_assert_int_eq(virtio_blk_reset(&blk), 0);
@@ -347,16 +355,21 @@ START_TEST(scattered_chains)
     for (unsigned round = 0; round < 4; round++) {
         for (unsigned i = 0; i < PIECES; i++) {
             /* Most cross a page; none follows the other. */
-            data[i] = (struct virtio_buffer){.gpa = DATA + (i * 7 + round) % 199 * PAGE + (i * 1111 + round * 13) % PAGE,
-                                             .length = LENGTH, .write = true};
-            data[i].gpa = i % 5 == 0 && data[i].gpa % PAGE > PAGE - LENGTH ? data[i].gpa / PAGE * PAGE : data[i].gpa;
+            data[i] = (struct virtio_buffer){.gpa = DATA + (i * 7 + round) % 199 * PAGE +
+                                                    (i * 1111 + round * 13) % PAGE,
+                                             .length = LENGTH,
+                                             .write = true};
+            data[i].gpa =
+                i % 5 == 0 && data[i].gpa % PAGE > PAGE - LENGTH ? data[i].gpa / PAGE * PAGE : data[i].gpa;
         }
-        ck_assert_int_eq(virtio_blk_io(&blk, 0, VIRTIO_BLK_T_IN, 64 + round, data, PIECES, round % 2), VIRTIO_BLK_S_OK);
+        ck_assert_int_eq(virtio_blk_io(&blk, 0, VIRTIO_BLK_T_IN, 64 + round, data, PIECES, round % 2),
+                         VIRTIO_BLK_S_OK);
         /* Buffers may lie on each other: the last one's bytes are surely its own. */
         expect_data(data[PIECES - 1].gpa, 64 + round + (PIECES - 1) * 3, LENGTH);
     }
     for (unsigned i = 0; i < PIECES; i++) { /* disjoint now */
-        data[i] = (struct virtio_buffer){.gpa = DATA + i * 3 * PAGE + (i * 97 % PAGE), .length = LENGTH, .write = true};
+        data[i] = (struct virtio_buffer){
+            .gpa = DATA + i * 3 * PAGE + (i * 97 % PAGE), .length = LENGTH, .write = true};
     }
     ck_assert_int_eq(virtio_blk_io(&blk, 0, VIRTIO_BLK_T_IN, 300, data, PIECES, true), VIRTIO_BLK_S_OK);
     for (unsigned i = 0; i < PIECES; i++) {
@@ -374,7 +387,8 @@ START_TEST(scattered_chains)
 }
 END_TEST
 
-/* More in flight than the bounce buffers hold, odd addresses, direct I/O: the mock refuses it straight from the guest. */
+/* More in flight than the bounce buffers hold, odd addresses, direct I/O: the mock refuses it straight from
+ * the guest. */
 START_TEST(direct_io_is_bounced)
 {
     enum { LENGTH = 256 << 10, COUNT = 40 };
@@ -504,7 +518,8 @@ START_TEST(outs_from_a_hole)
 }
 END_TEST
 
-/* Each element is deferred by the device; the data goes to both sides of a page's end, of a hole, up and down. */
+/* Each element is deferred by the device; the data goes to both sides of a page's end, of a hole, up and
+ * down. */
 START_TEST(ins_from_a_deferring_device)
 {
     run("64M", "");
@@ -526,9 +541,11 @@ START_TEST(ins_from_a_deferring_device)
     for (unsigned i = 0; i < 4; i++) {
         ck_assert_uint_eq(words[i], before + 17 + i);
     }
-    ck_assert_uint_eq(vcpu_inl(f.guest, 1, DEFER + 4), before + 25); /* each element reached the device once */
+    ck_assert_uint_eq(vcpu_inl(f.guest, 1, DEFER + 4),
+                      before + 25); /* each element reached the device once */
     /* The page comes and goes between two elements. */
-    struct mock_access ins = {.space = MOCK_PIO, .read = true, .rep = true, .size = 4, .addr = DEFER, .data = DATA, .count = 40};
+    struct mock_access ins = {
+        .space = MOCK_PIO, .read = true, .rep = true, .size = 4, .addr = DEFER, .data = DATA, .count = 40};
     struct fixture_vcpu *vcpu = fixture_access(&f, 0, &ins);
     ck_assert_int_eq(vcpu_decrease_reservation(f.guest, 1, DATA / PAGE, 1), MOCK_DONE);
     ck_assert_int_eq(mock_populate(f.guest, DATA / PAGE, 1), 0);

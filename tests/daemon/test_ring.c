@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The buffered ring: single writes to the VGA window of an HVM guest end at once and come to the device later, in their
- * order, and before whatever a vCPU asks for synchronously. The daemon is held with SIGSTOP where the ring must fill.
+ * The buffered ring: single writes to the VGA window of an HVM guest end at once and come to the device
+ * later, in their order, and before whatever a vCPU asks for synchronously. The daemon is held with SIGSTOP
+ * where the ring must fill.
  */
 #include <check.h>
 #include <signal.h>
@@ -16,7 +17,14 @@
 #include "fixture.h"
 
 #define BASE 0xa0000u
-enum { HOLD = 0x00, FREE = 0x04, ADDRESS = 0x08, ADDRESS_HIGH = 0x0c, START = 0x10, STATE = 0x14 }; /* tests/modules/defer_device.c */
+enum {
+    HOLD = 0x00,
+    FREE = 0x04,
+    ADDRESS = 0x08,
+    ADDRESS_HIGH = 0x0c,
+    START = 0x10,
+    STATE = 0x14
+};                     /* tests/modules/defer_device.c */
 #define RING_ROOM 511u /* entries; xen/hvm/ioreq.h */
 
 static struct fixture f;
@@ -36,7 +44,8 @@ static void run(const char *ring, const char *options)
 {
     char device[128];
     snprintf(device, sizeof(device), "test-defer,base=0x%x,%s", BASE, options);
-    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--exit-when-gone", "--bufioreq", ring, "--device", device, NULL);
+    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--exit-when-gone", "--bufioreq", ring,
+                "--device", device, NULL);
 }
 
 /* Stopped: it serves nothing, so what ends ends by itself. */
@@ -73,7 +82,8 @@ static uint64_t read_register(unsigned vcpu, unsigned offset)
 
 static struct fixture_vcpu *begin(unsigned vcpu, bool read, unsigned offset, uint64_t value)
 {
-    struct mock_access access = {.space = MOCK_MMIO, .read = read, .size = 4, .addr = BASE + offset, .data = value};
+    struct mock_access access = {
+        .space = MOCK_MMIO, .read = read, .size = 4, .addr = BASE + offset, .data = value};
     return fixture_access(&f, vcpu, &access);
 }
 
@@ -114,7 +124,8 @@ START_TEST(served_by_its_own_event)
     snprintf(path, sizeof(path), "%s/debug", mock_dir(f.mock));
     snprintf(device, sizeof(device), "debugcon,base=0x402,chardev=file,chardev.path=%s", path);
     snprintf(defer, sizeof(defer), "test-defer,base=0x%x,delay=50", BASE);
-    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--bufioreq", kinds[_i], "--device", device, "--device", defer, NULL);
+    fixture_run(&f, "--module", getenv("MODULE_TEST_DEFER"), "--bufioreq", kinds[_i], "--device", device,
+                "--device", defer, NULL);
     uint64_t before = mock_call_count(f.mock, MOCK_CALL_FOREIGN_MAP);
     buffered_write(0, HOLD, 4, 0);
     buffered_write(0, ADDRESS, 4, 0x300000);
@@ -155,7 +166,8 @@ START_TEST(held_back_by_a_deferred_write)
 }
 END_TEST
 
-/* The slot's access is deferred first; what is buffered then waits for the device, and a third vCPU waits behind it. */
+/* The slot's access is deferred first; what is buffered then waits for the device, and a third vCPU waits
+ * behind it. */
 START_TEST(held_back_by_a_deferred_read)
 {
     run(kinds[_i], "delay=600");
@@ -176,7 +188,8 @@ START_TEST(full_ring)
         for (unsigned i = 0; i < RING_ROOM; i++) {
             buffered_write(0, ADDRESS, 4, round * 1000 + i);
         }
-        struct fixture_vcpu *last = begin(0, false, ADDRESS, 0xabc0 + round); /* no room: it waits for an answer */
+        struct fixture_vcpu *last =
+            begin(0, false, ADDRESS, 0xabc0 + round); /* no room: it waits for an answer */
         hold_daemon(false);
         end(last);
         ck_assert_uint_eq(read_register(1, ADDRESS), 0xabc0 + round);
@@ -206,7 +219,8 @@ START_TEST(quadwords)
     for (unsigned i = 0; i < RING_ROOM - 1; i++) {
         buffered_write(0, STATE, 4, 0);
     }
-    struct mock_access access = {.space = MOCK_MMIO, .size = 8, .addr = BASE + ADDRESS, .data = 0x1122334455667788};
+    struct mock_access access = {
+        .space = MOCK_MMIO, .size = 8, .addr = BASE + ADDRESS, .data = 0x1122334455667788};
     struct fixture_vcpu *wide = fixture_access(&f, 0, &access);
     hold_daemon(false);
     end(wide);
@@ -255,9 +269,11 @@ START_TEST(garbage)
         for (unsigned i = 1; i <= RING_ROOM; i++) {
             uint64_t word = (uint64_t)random() << 33 ^ (uint64_t)random() << 12 ^ (uint64_t)random();
             /* Half of them go to the device: address in bits 12 to 31. */
-            ring[i] = i % 2 ? word : (word & ~UINT64_C(0xfffff000)) | (uint64_t)(BASE + (random() & 0x1f)) << 12;
+            ring[i] =
+                i % 2 ? word : (word & ~UINT64_C(0xfffff000)) | (uint64_t)(BASE + (random() & 0x1f)) << 12;
         }
-        uint32_t read = (uint32_t)ring[0], waiting = round % 4 == 0 ? (uint32_t)random() : (uint32_t)random() % 64;
+        uint32_t read = (uint32_t)ring[0],
+                 waiting = round % 4 == 0 ? (uint32_t)random() : (uint32_t)random() % 64;
         __atomic_store_n(ring, (uint64_t)(read + waiting) << 32 | read, __ATOMIC_RELEASE);
         struct fixture_vcpu *value = begin(round % 4, true, FREE, 0);
         hold_daemon(false);

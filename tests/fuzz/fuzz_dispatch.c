@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bytes as what four vCPUs and a buffered ring ask for, in any order with what a device does meanwhile: regions of all
- * widths, overlapping, moved and hidden by their own handlers, accesses deferred and ended later. Each request must end
- * exactly once (machine.c checks), no handler may see what its region does not take, and all ends when nothing is held.
+ * Bytes as what four vCPUs and a buffered ring ask for, in any order with what a device does meanwhile:
+ * regions of all widths, overlapping, moved and hidden by their own handlers, accesses deferred and ended
+ * later. Each request must end exactly once (machine.c checks), no handler may see what its region does not
+ * take, and all ends when nothing is held.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -133,9 +134,13 @@ static int device_create_(struct iod_device *device, struct iod_error *error)
     self->device = device;
     for (unsigned i = 0; i < REGIONS; i++) {
         struct port *port = &self->ports[i];
-        *port = (struct port){.owner = self, .area = &areas[i],
-                              .ops = {.size = sizeof(port->ops), .widths = areas[i].widths, .unaligned = areas[i].unaligned,
-                                      .read = port_read, .write = port_write}};
+        *port = (struct port){.owner = self,
+                              .area = &areas[i],
+                              .ops = {.size = sizeof(port->ops),
+                                      .widths = areas[i].widths,
+                                      .unaligned = areas[i].unaligned,
+                                      .read = port_read,
+                                      .write = port_write}};
         port->region = iod_region_add(device, "port", areas[i].length, &port->ops, port);
         FUZZ_CHECK(port->region && !iod_region_place(port->region, areas[i].space, areas[i].base, error));
     }
@@ -160,7 +165,8 @@ static const struct iod_device_class fuzz_class = {
     .create = device_create_, .start = device_start_, .quiesce = device_quiesce_,
 };
 static const struct iod_device_class *const classes[] = {&fuzz_class, NULL};
-static const struct iod_module fuzz_module = {.size = sizeof(fuzz_module), .abi = IOD_ABI, .devices = classes};
+static const struct iod_module fuzz_module = {
+    .size = sizeof(fuzz_module), .abi = IOD_ABI, .devices = classes};
 
 /* ---- what is asked ---- */
 
@@ -169,12 +175,17 @@ static void fill(struct input *input, struct request *request)
     static const uint32_t sizes[] = {1, 2, 4, 8, 0, 3, 16, UINT32_MAX};
     uint8_t kind = next_byte(input), shape = next_byte(input);
     const struct area *area = &areas[(shape >> 3) % REGIONS];
-    *request = (struct request){.type = (enum request_type)(kind % (REQUEST_OTHER + 1)), .read = kind & 0x40,
-                                .df = kind & 0x80, .data_is_ptr = kind & 0x20, .size = sizes[shape % 8], .count = 1};
+    *request = (struct request){.type = (enum request_type)(kind % (REQUEST_OTHER + 1)),
+                                .read = kind & 0x40,
+                                .df = kind & 0x80,
+                                .data_is_ptr = kind & 0x20,
+                                .size = sizes[shape % 8],
+                                .count = 1};
     if (kind & 0x08) {
         request->count = (uint32_t)next_number(input, 2) % 600;
     }
-    request->addr = kind & 0x10 ? next_number(input, 8) : area->base + next_byte(input) % (area->length + 4) - 2;
+    request->addr =
+        kind & 0x10 ? next_number(input, 8) : area->base + next_byte(input) % (area->length + 4) - 2;
     request->data = request->data_is_ptr && !(kind & 0x10) ? next_number(input, 2) : next_number(input, 8);
 }
 

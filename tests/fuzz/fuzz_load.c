@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bytes as the saved state of a real device: uart16550, virtio-blk on virtio-pci and on virtio-mmio, with their parts (PCI
- * function, MSI-X, transport, queues). The state is the device's own with patches out of the input, or raw bytes. What
- * loads must live: start, accesses, I/O, stop; what is refused must say why, and a reset makes the device good again.
+ * Bytes as the saved state of a real device: uart16550, virtio-blk on virtio-pci and on virtio-mmio, with
+ * their parts (PCI function, MSI-X, transport, queues). The state is the device's own with patches out of the
+ * input, or raw bytes. What loads must live: start, accesses, I/O, stop; what is refused must say why, and a
+ * reset makes the device good again.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -74,8 +75,12 @@ static void complete_all(void *self)
 static int disk_open(struct iod_block *block, struct iod_block *below, struct iod_error *error)
 {
     struct disk *disk = iod_block_self(block);
-    struct iod_block_limits limits = {.capacity = 1 << 20, .sector = 512, .physical = 512, .max_discard = 1 << 20,
-                                      .max_zero = 1 << 20, .depth = 16};
+    struct iod_block_limits limits = {.capacity = 1 << 20,
+                                      .sector = 512,
+                                      .physical = 512,
+                                      .max_discard = 1 << 20,
+                                      .max_zero = 1 << 20,
+                                      .depth = 16};
     disk->block = block;
     disk->task = iod_task_add(iod_block_device(block), complete_all, disk);
     FUZZ_CHECK(disk->task);
@@ -86,7 +91,8 @@ static int disk_open(struct iod_block *block, struct iod_block *below, struct io
 static void disk_submit(struct iod_block *block, struct iod_block_request *request)
 {
     struct disk *disk = iod_block_self(block);
-    FUZZ_CHECK(request->offset % 512 == 0 && request->length % 512 == 0 && request->offset + request->length <= 1 << 20);
+    FUZZ_CHECK(request->offset % 512 == 0 && request->length % 512 == 0 &&
+               request->offset + request->length <= 1 << 20);
     if (request->data) {
         FUZZ_CHECK(iod_mapping_length(request->data) == request->length);
         unsigned count;
@@ -108,8 +114,13 @@ static enum iod_when disk_quiesce(struct iod_block *block, enum iod_drain drain)
 }
 
 static const struct iod_block_class disk_class = {
-    .size = sizeof(disk_class), .name = "keeps-nothing", .self_size = sizeof(struct disk), .request_size = sizeof(struct own),
-    .open = disk_open, .submit = disk_submit, .quiesce = disk_quiesce,
+    .size = sizeof(disk_class),
+    .name = "keeps-nothing",
+    .self_size = sizeof(struct disk),
+    .request_size = sizeof(struct own),
+    .open = disk_open,
+    .submit = disk_submit,
+    .quiesce = disk_quiesce,
 };
 static const struct iod_block_class *const blocks[] = {&disk_class, NULL};
 static const struct iod_module disk_module = {.size = sizeof(disk_module), .abi = IOD_ABI, .blocks = blocks};
@@ -121,9 +132,11 @@ enum { UART, BLK_PCI, BLK_MMIO, DEVICES };
 #define BARS 0x300000u
 #define SLOT 5u
 
-static void send(struct machine *machine, enum request_type type, uint64_t addr, unsigned size, bool read, uint64_t data)
+static void send(struct machine *machine, enum request_type type, uint64_t addr, unsigned size, bool read,
+                 uint64_t data)
 {
-    struct request request = {.type = type, .addr = addr, .size = size, .count = 1, .read = read, .data = data};
+    struct request request = {
+        .type = type, .addr = addr, .size = size, .count = 1, .read = read, .data = data};
     for (unsigned i = 0; !machine_send(machine, i % MACHINE_VCPUS, &request); i++) {
         FUZZ_CHECK(i < 100); /* a reset may defer its write, but not for ever */
         machine_pass(machine, 1000000);
@@ -140,10 +153,17 @@ static void config(struct machine *machine, unsigned offset, unsigned size, uint
 static void set_up(struct machine *machine, unsigned kind)
 {
     static const uint32_t steps[][2] = {
-        {VIRTIO_MMIO_STATUS, 3},          {VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1}, {VIRTIO_MMIO_DRIVER_FEATURES, 1},
-        {VIRTIO_MMIO_STATUS, 11},         {VIRTIO_MMIO_QUEUE_SEL, 0},           {VIRTIO_MMIO_QUEUE_NUM, 8},
-        {VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000}, {VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x2000}, {VIRTIO_MMIO_QUEUE_USED_LOW, 0x3000},
-        {VIRTIO_MMIO_QUEUE_READY, 1},     {VIRTIO_MMIO_STATUS, 15},
+        {VIRTIO_MMIO_STATUS, 3},
+        {VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1},
+        {VIRTIO_MMIO_DRIVER_FEATURES, 1},
+        {VIRTIO_MMIO_STATUS, 11},
+        {VIRTIO_MMIO_QUEUE_SEL, 0},
+        {VIRTIO_MMIO_QUEUE_NUM, 8},
+        {VIRTIO_MMIO_QUEUE_DESC_LOW, 0x1000},
+        {VIRTIO_MMIO_QUEUE_AVAIL_LOW, 0x2000},
+        {VIRTIO_MMIO_QUEUE_USED_LOW, 0x3000},
+        {VIRTIO_MMIO_QUEUE_READY, 1},
+        {VIRTIO_MMIO_STATUS, 15},
     };
     for (unsigned i = 0; kind == BLK_PCI && i < 6; i++) {
         config(machine, 0x10 + i * 4, 4, BARS + i * 0x10000);
@@ -188,11 +208,14 @@ static void touch(struct machine *machine, unsigned kind, struct input *input)
     if (kind == UART) {
         send(machine, REQUEST_PIO, 0x3f8 + place % 8, 1, read, data);
     } else if (kind == BLK_MMIO) {
-        send(machine, REQUEST_COPY, MMIO + (what & 4 ? VIRTIO_MMIO_QUEUE_NOTIFY : place * 2u / 4 * 4), 4, read, data);
+        send(machine, REQUEST_COPY, MMIO + (what & 4 ? VIRTIO_MMIO_QUEUE_NOTIFY : place * 2u / 4 * 4), 4,
+             read, data);
     } else if (what & 4) {
-        send(machine, REQUEST_PCI_CONFIG, (uint64_t)(SLOT << 3) << 32 | (place & ~(size - 1)), size, read, data);
+        send(machine, REQUEST_PCI_CONFIG, (uint64_t)(SLOT << 3) << 32 | (place & ~(size - 1)), size, read,
+             data);
     } else {
-        send(machine, REQUEST_COPY, BARS + (what >> 5) * 0x10000u + place * 16u + (what & 3) * 4, size, read, data);
+        send(machine, REQUEST_COPY, BARS + (what >> 5) * 0x10000u + place * 16u + (what & 3) * 4, size, read,
+             data);
     }
     if (what & 0x80 && place == 0xff) {
         machine_pass(machine, UINT64_C(100000000));
@@ -273,8 +296,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         [BLK_PCI] = {"virtio-blk,addr=5,block=keeps-nothing"},
         [BLK_MMIO] = {"virtio-blk,bus=mmio,base=0x200000,irq=6,block=keeps-nothing"},
     };
-    static const struct iod_module *const modules[] = {&iod_module_backends, &disk_module, &iod_module_uart16550,
-                                                       &iod_module_virtio_blk, NULL};
+    static const struct iod_module *const modules[] = {&iod_module_backends, &disk_module,
+                                                       &iod_module_uart16550, &iod_module_virtio_blk, NULL};
     struct input input = {.bytes = bytes, .left = length < 4096 ? length : 4096};
     uint8_t choice = next_byte(&input);
     unsigned kind = choice % DEVICES, before = next_byte(&input) % 32, after = next_byte(&input) % 64;

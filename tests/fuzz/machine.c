@@ -50,8 +50,8 @@ static uint64_t now_ns(struct loop *loop)
     return of_loop(loop)->now;
 }
 
-static struct loop_watch *watch_add(struct loop *loop, int fd, unsigned events, void (*ready)(void *self, unsigned events),
-                                    void *self)
+static struct loop_watch *watch_add(struct loop *loop, int fd, unsigned events,
+                                    void (*ready)(void *self, unsigned events), void *self)
 {
     struct machine *machine = of_loop(loop);
     if (fd == -1) { /* the event channels'; no other descriptor ever becomes ready */
@@ -128,9 +128,19 @@ static void task_remove(struct loop_task *task)
 }
 
 static const struct loop_ops loop_ops = {
-    .now_ns = now_ns, .watch_add = watch_add, .watch_set = watch_set, .watch_remove = watch_remove, .timer_add = timer_add,
-    .timer_set = timer_set, .timer_cancel = timer_cancel, .timer_remove = timer_remove, .task_add = task_add,
-    .task_soon = task_queue, .task_last = task_queue, .task_again = task_queue, .task_cancel = task_cancel,
+    .now_ns = now_ns,
+    .watch_add = watch_add,
+    .watch_set = watch_set,
+    .watch_remove = watch_remove,
+    .timer_add = timer_add,
+    .timer_set = timer_set,
+    .timer_cancel = timer_cancel,
+    .timer_remove = timer_remove,
+    .task_add = task_add,
+    .task_soon = task_queue,
+    .task_last = task_queue,
+    .task_again = task_queue,
+    .task_cancel = task_cancel,
     .task_remove = task_remove,
 };
 
@@ -208,7 +218,8 @@ static int server_destroy_(struct hypervisor *hv, uint16_t domid, uint16_t id)
     return 0;
 }
 
-static int range(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start, uint64_t end)
+static int range(struct hypervisor *hv, uint16_t domid, uint16_t id, enum range_space space, uint64_t start,
+                 uint64_t end)
 {
     FUZZ_CHECK(start <= end && (space == RANGE_MMIO || end <= UINT16_MAX));
     return 0;
@@ -219,7 +230,8 @@ static int pcidev(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t s
     return 0;
 }
 
-static int pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf, struct ioreq_pages **pages)
+static int pages_map(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf,
+                     struct ioreq_pages **pages)
 {
     *pages = (struct ioreq_pages *)(void *)of_hv(hv);
     return 0;
@@ -313,7 +325,8 @@ static void event_unbind(struct hypervisor *hv, uint32_t local)
 }
 
 /* A window of its own for each map: pages that are not there can't be touched. */
-static int foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t *gfns, unsigned count, int *errors, void **at)
+static int foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t *gfns, unsigned count,
+                       int *errors, void **at)
 {
     struct machine *machine = of_hv(hv);
     bool whole = true;
@@ -350,13 +363,33 @@ static int msi(struct hypervisor *hv, uint16_t domid, uint64_t address, uint32_t
 }
 
 static const struct hypervisor_ops hv_ops = {
-    .nr_vcpus = nr_vcpus, .server_create = server_create_, .server_info = server_info, .server_enable = server_enable_,
-    .server_destroy = server_destroy_, .range_map = range, .range_unmap = range, .pcidev_map = pcidev,
-    .pcidev_unmap = pcidev, .pages_map = pages_map, .pages_unmap = pages_unmap, .slot_port = slot_port,
-    .slot_state = slot_state, .slot_take = slot_take, .slot_answer = slot_answer, .ring_take = ring_take,
-    .event_fd = event_fd, .event_take = event_take, .event_unmask = event_unmask, .event_notify = event_notify,
-    .event_bind = event_bind, .event_unbind = event_unbind, .foreign_map = foreign_map, .foreign_unmap = foreign_unmap,
-    .isa_irq = isa_irq, .pci_intx = pci_intx, .msi = msi,
+    .nr_vcpus = nr_vcpus,
+    .server_create = server_create_,
+    .server_info = server_info,
+    .server_enable = server_enable_,
+    .server_destroy = server_destroy_,
+    .range_map = range,
+    .range_unmap = range,
+    .pcidev_map = pcidev,
+    .pcidev_unmap = pcidev,
+    .pages_map = pages_map,
+    .pages_unmap = pages_unmap,
+    .slot_port = slot_port,
+    .slot_state = slot_state,
+    .slot_take = slot_take,
+    .slot_answer = slot_answer,
+    .ring_take = ring_take,
+    .event_fd = event_fd,
+    .event_take = event_take,
+    .event_unmask = event_unmask,
+    .event_notify = event_notify,
+    .event_bind = event_bind,
+    .event_unbind = event_unbind,
+    .foreign_map = foreign_map,
+    .foreign_unmap = foreign_unmap,
+    .isa_irq = isa_irq,
+    .pci_intx = pci_intx,
+    .msi = msi,
 };
 
 /* ---- the guest ---- */
@@ -395,15 +428,19 @@ struct machine *machine_start(const struct iod_module *const *modules, const cha
     machine->now = UINT64_C(1000000000);
     list_init(&machine->tasks);
     list_init(&machine->timers);
-    machine->memory = mmap(NULL, (2 * MACHINE_PAGES) * (size_t)HV_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    machine->memory =
+        mmap(NULL, (2 * MACHINE_PAGES) * (size_t)HV_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     FUZZ_CHECK(machine->memory != MAP_FAILED);
     FUZZ_CHECK(!mprotect(machine->memory, MACHINE_PAGES * (size_t)HV_PAGE_SIZE, PROT_READ | PROT_WRITE));
     machine->modules = modules_create();
     for (; *modules; modules++) {
         FUZZ_CHECK(!modules_add(machine->modules, *modules, "fuzz", &error));
     }
-    struct daemon_config config = {.loop = &machine->loop, .hypervisor = &machine->hv, .modules = machine->modules,
-                                   .guest_state = take_state, .guest_self = machine};
+    struct daemon_config config = {.loop = &machine->loop,
+                                   .hypervisor = &machine->hv,
+                                   .modules = machine->modules,
+                                   .guest_state = take_state,
+                                   .guest_self = machine};
     machine->daemon = daemon_create(&config, &error);
     FUZZ_CHECK(machine->daemon);
     add_guest(machine, devices);
@@ -462,7 +499,8 @@ void machine_stop(struct machine *machine)
         machine_pass(machine, UINT64_C(1000000000));
     }
     for (unsigned i = 0; i < MACHINE_VCPUS; i++) {
-        FUZZ_CHECK(machine->slots[i].state == SLOT_NONE && machine->slots[i].sent == machine->slots[i].answered);
+        FUZZ_CHECK(machine->slots[i].state == SLOT_NONE &&
+                   machine->slots[i].sent == machine->slots[i].answered);
     }
     FUZZ_CHECK(machine->mapped == 0);
     daemon_destroy(machine->daemon);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The whole core over a loop and a hypervisor of plain memory: one HVM guest, time that moves when the target says so, and
- * a check of each answer. For fuzz targets; everything is deterministic.
+ * The whole core over a loop and a hypervisor of plain memory: one HVM guest, time that moves when the target
+ * says so, and a check of each answer. For fuzz targets; everything is deterministic.
  */
 #ifndef MACHINE_H
 #define MACHINE_H
