@@ -64,15 +64,21 @@ struct iod_device_class {
     void (*destroy)(struct iod_device *device);
 };
 
+/* self_size and regs_size bytes; never NULL, the core's, the same until destroy has returned. */
 void *iod_self(const struct iod_device *device);
 void *iod_regs(const struct iod_device *device);
+/* The user's values for class->options (option.h), and id= (or the core's choice): both live as long as the device. */
 const struct iod_options *iod_device_options(const struct iod_device *device);
 const char *iod_device_id(const struct iod_device *device);
 
 /* Ends an open or quiesce that answered "later". error: 0 or a negative errno (quiesce: always 0). */
 void iod_device_done(struct iod_device *device, int error);
 
-/* This device can't go on (a lost backend, a broken promise of the host): it is stopped and reported; nothing else is. */
+/*
+ * This device can't go on (a lost backend, a broken promise of the host): it is stopped with a cancel and reported;
+ * nothing else is. From any state and any callback, the first call counts. The device stays quiet until destroy; every
+ * access to it, a deferred one included, reads all ones.
+ */
 void iod_device_broken(struct iod_device *device, const char *why, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

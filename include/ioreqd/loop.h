@@ -19,11 +19,12 @@ struct iod_task;
  */
 struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, void (*fire)(void *self), void *self);
 void iod_timer_set(struct iod_timer *timer, uint64_t guest_ns); /* absolute; in the past: as soon as possible */
-void iod_timer_cancel(struct iod_timer *timer);
+void iod_timer_cancel(struct iod_timer *timer); /* also one that is held back; one that is not set is fine */
 
 uint64_t iod_guest_ns(const struct iod_device *device); /* the guest's clock, nanoseconds */
 uint64_t iod_host_ns(const struct iod_device *device);  /* the host's monotonic clock, nanoseconds */
 
+/* Fills `to` with the host's randomness, good enough for keys. Without any (no such host is known) the device is broken. */
 void iod_random(struct iod_device *device, void *to, size_t length);
 
 enum { IOD_READABLE = 1, IOD_WRITABLE = 2 };
@@ -36,6 +37,6 @@ void iod_watch_remove(struct iod_watch *watch);               /* NULL is fine */
 /* Work for later: runs once after the batch that is being served, however often it was queued. */
 struct iod_task *iod_task_add(struct iod_device *device, void (*run)(void *self), void *self);
 void iod_task_queue(struct iod_task *task);
-void iod_task_cancel(struct iod_task *task);
+void iod_task_cancel(struct iod_task *task); /* one that is not queued is fine */
 
 #endif

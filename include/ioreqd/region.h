@@ -48,7 +48,9 @@ int iod_region_place_base(struct iod_region *region, enum iod_space space, uint6
 /*
  * Inside read or write only: the access does not end when the handler returns (its value is ignored); the vCPU waits.
  * Exactly one iod_access_complete() follows, from anywhere but the handler itself; value is the read's answer. While
- * an access is deferred no other access reaches the device. NULL: there is no access (the core itself called).
+ * an access is deferred no other access reaches the device. NULL: there is no access (the core itself called). The
+ * device ends it at the latest before its quiesce is done, or keeps it for the time after start; a device that is
+ * broken or destroyed has it ended by the core (all ones), and completing it then does nothing.
  */
 struct iod_access *iod_access_defer(struct iod_device *device);
 void iod_access_complete(struct iod_access *access, uint64_t value);

@@ -25,7 +25,7 @@ struct guest;
 struct daemon_config {
     struct loop *loop;             /* the embedder's; outlives the daemon */
     struct hypervisor *hypervisor; /* likewise */
-    struct store *store;           /* likewise; NULL: no xenstore */
+    struct store *store;           /* likewise, but never run after it: it reports to it. NULL: no xenstore */
     struct modules *modules;       /* likewise */
     const char *record_dir;        /* "/run/ioreqd"; NULL: no records */
     enum iod_log_level log_level;

@@ -16,7 +16,6 @@
 #include "core/spec.h"
 
 struct guest;
-struct access;
 struct iod_device;
 
 /* What the user said with the core's own keys. */
@@ -97,7 +96,7 @@ uint64_t region_length(const struct iod_region *region); /* bytes, as given to i
  * device_stop(CANCEL) -> device_reset -> device_resume.
  */
 struct device_stop {
-    struct list link;
+    struct list link; /* of the device, until answered; then the caller may free or use the stop again */
     void (*stopped)(void *self);
     void *self;
 };

@@ -52,6 +52,10 @@ static void finished(struct guest *guest)
     if (again && guest_spec_copy(&spec, &guest->spec)) {
         again = false;
     }
+    if (guest->malformed) {
+        guest_log(guest, IOD_LOG_INFO, "%llu malformed requests, %llu accesses to addresses that no device has",
+                  (unsigned long long)guest->malformed, (unsigned long long)guest->unclaimed);
+    }
     guest_named_state(guest, state);
     if (guest->dead) {
         daemon_forget_domain(daemon, guest->domid);
@@ -155,6 +159,9 @@ void guest_gone(struct guest *guest)
         return;
     }
     guest->dead = true;
+    if (guest->memory) {
+        memory_drop_idle(guest->memory); /* not with the last I/O in flight: every page keeps a zombie */
+    }
     switch (guest->state) {
     case GUEST_WAITING:
     case GUEST_CLEANING:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * All that we ask of Xen, as one table, implemented by src/xen over the stable libraries. Calls return 0 (or a count)
- * or a negative errno as Xen or the library gave it; none logs. Only the rights of a device model are needed.
+ * or a negative errno as Xen or the library gave it; none logs. Only the rights of a device model are needed. All
+ * members are required; what an architecture lacks answers -EOPNOTSUPP.
  */
 #ifndef CORE_HYPERVISOR_H
 #define CORE_HYPERVISOR_H
@@ -50,7 +51,7 @@ struct hypervisor_ops {
     int (*pcidev_unmap)(struct hypervisor *hv, uint16_t domid, uint16_t id, uint16_t sbdf);
 
     /* ---- a server's pages; slots are indexed by vCPU id, below PAGES_SLOTS ---- */
-    /* with_ring: the server has a buffered ring; atomic: of the atomic kind. -EOPNOTSUPP: the hypervisor is too old. */
+    /* The ring's page only if the server has one (buf as at its creation). -EOPNOTSUPP: the hypervisor is too old. */
     int (*pages_map)(struct hypervisor *hv, uint16_t domid, uint16_t id, enum bufioreq buf, struct ioreq_pages **pages);
     void (*pages_unmap)(struct hypervisor *hv, struct ioreq_pages *pages);
     uint32_t (*slot_port)(const struct ioreq_pages *pages, unsigned vcpu); /* vp_eport: the target's port; 0: not yet */
@@ -68,6 +69,7 @@ struct hypervisor_ops {
     int (*event_take)(struct hypervisor *hv, uint32_t *ports, unsigned max);
     void (*event_unmask)(struct hypervisor *hv, const uint32_t *ports, unsigned count);
     int (*event_notify)(struct hypervisor *hv, uint32_t port);
+    /* remote: the target's port. -EINVAL: no such port, or it is bound already (its owner lives). */
     int (*event_bind)(struct hypervisor *hv, uint16_t domid, uint32_t remote, uint32_t *local);
     void (*event_unbind)(struct hypervisor *hv, uint32_t local);
 

@@ -236,11 +236,6 @@ void memory_destroy(struct guest_memory *memory)
     }
 }
 
-uint64_t memory_mapped(const struct guest_memory *memory)
-{
-    return memory->mapped;
-}
-
 int memory_copy(struct guest_memory *memory, uint64_t address, void *bytes, size_t length, bool to_guest)
 {
     uint8_t *next = bytes;

@@ -21,7 +21,6 @@ void memory_destroy(struct guest_memory *memory); /* nothing may be in use */
 void memory_invalidate(struct guest_memory *memory);
 /* Gives back all that is idle (a dead domain stays as a zombie until the last mapping is gone). */
 void memory_drop_idle(struct guest_memory *memory);
-uint64_t memory_mapped(const struct guest_memory *memory); /* bytes */
 
 /*
  * The page that holds the address, and a use of its chunk; NULL: not there. The caller gives the use back. The pointer

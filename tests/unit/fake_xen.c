@@ -216,12 +216,14 @@ static int hv_foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t 
         }
     }
     *at = base;
+    fake_of(hv)->ranges.pages += count;
     return 0;
 }
 
 static void hv_foreign_unmap(struct hypervisor *hv, void *at, unsigned count)
 {
     munmap(at, (size_t)count * HV_PAGE_SIZE);
+    fake_of(hv)->ranges.pages -= count;
 }
 
 static int hv_isa_irq(struct hypervisor *hv, uint16_t domid, uint8_t irq, bool level)

@@ -45,6 +45,7 @@ struct fake_ranges {
     uint64_t fail;    /* a range that begins here can't be mapped; 0: none */
     unsigned failed;
     unsigned bound;   /* event channels, ever */
+    unsigned pages;   /* of guest memory, mapped now */
 };
 struct fake_ranges *fake_ranges(struct fake_xen *fake);
 /* Servers but the first have no event channels yet. */

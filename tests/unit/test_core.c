@@ -444,6 +444,30 @@ START_TEST(death_while_opening)
 }
 END_TEST
 
+/* What is mapped keeps a dead domain a zombie: all but the I/O in flight goes at once. */
+START_TEST(death_gives_back_what_is_idle)
+{
+    struct fake_xen *fake = start();
+    struct iod_device *device = hooks.probe->device;
+    const struct iod_extent extent = { 0x100000, 64 };
+    struct iod_mapping *mapping;
+    char byte = 1;
+    ck_assert_int_eq(iod_dma_write(device, 0x1000, &byte, 1), 0);
+    ck_assert_int_eq(iod_dma_map(device, &extent, 1, IOD_TO_GUEST, &mapping), 0);
+    unsigned both = fake_ranges(fake)->pages;
+    hooks.quiesce_later = true;
+    fake_mark_dead(fake, 7);
+    guest_check_alive(guest_of(fake));
+    ck_assert_uint_eq(fake_ranges(fake)->pages, both / 2);
+    iod_mapping_put(mapping, 64);
+    iod_device_done(device, 0);
+    fake_run_ms(fake, 10);
+    ck_assert_ptr_null(guest_of(fake));
+    ck_assert_uint_eq(fake_ranges(fake)->pages, 0);
+    fake_stop(fake);
+}
+END_TEST
+
 /* ---- guest memory ---- */
 
 /* Only a device that runs reaches guest memory; it said that it is quiet. */
@@ -507,6 +531,7 @@ static Suite *suite(void)
     tcase_add_test(c, reboot_while_stopping);
     tcase_add_test(c, reboot_before_the_news);
     tcase_add_loop_test(c, death_while_opening, 0, 2);
+    tcase_add_test(c, death_gives_back_what_is_idle);
     tcase_add_test(c, dma_while_stopped);
     tcase_add_test(c, window_over_the_top);
     suite_add_tcase(s, c);
