@@ -12,6 +12,8 @@
 /* Handler calls that one guest gets before the others have their turn. */
 #define ROUND_BUDGET 512
 #define RING_BUDGET 512
+/* What an element costs whose data is in no memory: each asks the hypervisor for the page, in vain, twice. */
+#define HOLE_COST 64
 
 enum step { STEP_DONE, STEP_WAIT, STEP_BUDGET };
 
@@ -224,7 +226,13 @@ static enum step touch_function(struct iod_access *access, uint64_t address)
     return STEP_DONE;
 }
 
-static void fetch_element(struct iod_access *access)
+static void charge_hole(struct iod_access *access, unsigned *budget)
+{
+    guest_of(access)->malformed++;
+    *budget -= *budget < HOLE_COST ? *budget : HOLE_COST;
+}
+
+static void fetch_element(struct iod_access *access, unsigned *budget)
 {
     const struct request *request = &access->request;
     access->value = 0;
@@ -239,17 +247,17 @@ static void fetch_element(struct iod_access *access)
     uint64_t at = request->data + element_offset(request, access->element);
     if (memory_copy(guest_of(access)->memory, at, &access->value, request->size, false)) {
         access->value = ones(request->size); /* as a read of nothing */
-        guest_of(access)->malformed++;
+        charge_hole(access, budget);
     }
 }
 
-static void finish_element(struct iod_access *access)
+static void finish_element(struct iod_access *access, unsigned *budget)
 {
     const struct request *request = &access->request;
     if (request->read && request->data_is_ptr) {
         uint64_t at = request->data + element_offset(request, access->element);
         if (memory_copy(guest_of(access)->memory, at, &access->value, request->size, true)) {
-            guest_of(access)->malformed++;
+            charge_hole(access, budget);
         }
     }
     access->element++;
@@ -267,7 +275,7 @@ static enum step advance(struct iod_access *access, unsigned *budget)
             return STEP_BUDGET;
         }
         if (!access->fetched) {
-            fetch_element(access);
+            fetch_element(access, budget);
         }
         while (access->done < request->size) {
             enum step step;
@@ -285,7 +293,7 @@ static enum step advance(struct iod_access *access, unsigned *budget)
                 return step;
             }
         }
-        finish_element(access);
+        finish_element(access, budget);
     }
     return STEP_DONE;
 }

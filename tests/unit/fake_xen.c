@@ -203,6 +203,7 @@ static void hv_event_unbind(struct hypervisor *hv, uint32_t local)
 static int hv_foreign_map(struct hypervisor *hv, uint16_t domid, const uint64_t *gfns, unsigned count,
                           int *errors, void **at)
 {
+    fake_of(hv)->ranges.maps++;
     uint8_t *base = mmap(NULL, (size_t)count * HV_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (base == MAP_FAILED) {
         return -ENOMEM;
@@ -479,6 +480,18 @@ void fake_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t v
 void fake_begin_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value)
 {
     begin(fake, false, address, size, value);
+}
+
+void fake_begin_rep(struct fake_xen *fake, bool read, uint64_t address, unsigned size, unsigned count, uint64_t data)
+{
+    begin(fake, read, address, size, data);
+    fake->request.data_is_ptr = true;
+    fake->request.count = count;
+}
+
+struct loop *fake_loop(struct fake_xen *fake)
+{
+    return fake->loop;
 }
 
 bool fake_answered(const struct fake_xen *fake)

@@ -46,6 +46,7 @@ struct fake_ranges {
     unsigned failed;
     unsigned bound;   /* event channels, ever */
     unsigned pages;   /* of guest memory, mapped now */
+    unsigned maps;    /* calls to map guest memory, ever */
 };
 struct fake_ranges *fake_ranges(struct fake_xen *fake);
 /* Servers but the first have no event channels yet. */
@@ -62,6 +63,8 @@ uint64_t fake_in(struct fake_xen *fake, uint64_t address, unsigned size);
 void fake_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value);
 /* Begins one and leaves it; fake_answered says when it has ended. */
 void fake_begin_out(struct fake_xen *fake, uint64_t address, unsigned size, uint64_t value);
+/* The same for a REP whose data is in guest memory. */
+void fake_begin_rep(struct fake_xen *fake, bool read, uint64_t address, unsigned size, unsigned count, uint64_t data);
 bool fake_answered(const struct fake_xen *fake);
 
 /* Guest memory, FAKE_RAM bytes from address 0. */
@@ -72,6 +75,7 @@ unsigned fake_raises(const struct fake_xen *fake, unsigned irq);
 /* Everything logged so far; how often `part` is in it. */
 const char *fake_log(const struct fake_xen *fake);
 unsigned fake_logged(const struct fake_xen *fake, const char *part);
+struct loop *fake_loop(struct fake_xen *fake);
 struct daemon *fake_daemon(struct fake_xen *fake);
 
 #endif

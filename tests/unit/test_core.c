@@ -499,6 +499,42 @@ START_TEST(dma_while_stopped)
 }
 END_TEST
 
+struct pace {
+    struct fake_xen *fake;
+    struct loop_task *task;
+    unsigned seen, worst;
+};
+
+static void look_at_pace(void *self)
+{
+    struct pace *pace = self;
+    unsigned maps = fake_ranges(pace->fake)->maps;
+    pace->worst = maps - pace->seen > pace->worst ? maps - pace->seen : pace->worst;
+    pace->seen = maps;
+    fake_loop(pace->fake)->ops->task_again(pace->task);
+}
+
+static bool answered(void *self)
+{
+    return fake_answered(self);
+}
+
+/* A REP from or to memory that is not there asks the hypervisor at each element: few of them in one round. */
+START_TEST(holes_are_dear)
+{
+    struct fake_xen *fake = start();
+    struct pace pace = { .fake = fake };
+    pace.task = fake_loop(fake)->ops->task_add(fake_loop(fake), look_at_pace, &pace);
+    fake_loop(fake)->ops->task_again(pace.task);
+    fake_begin_rep(fake, _i, PLAIN, 4, 1000, FAKE_RAM + 0x1000000);
+    fake_run(fake, answered, fake);
+    ck_assert_uint_ge(fake_ranges(fake)->maps, 2000);
+    ck_assert_msg(pace.worst <= 48, "%u maps in one round", pace.worst);
+    fake_loop(fake)->ops->task_remove(pace.task);
+    fake_stop(fake);
+}
+END_TEST
+
 /* A ring that the guest puts at the very top. */
 START_TEST(window_over_the_top)
 {
@@ -532,6 +568,7 @@ static Suite *suite(void)
     tcase_add_test(c, reboot_before_the_news);
     tcase_add_loop_test(c, death_while_opening, 0, 2);
     tcase_add_test(c, death_gives_back_what_is_idle);
+    tcase_add_loop_test(c, holes_are_dear, 0, 2);
     tcase_add_test(c, dma_while_stopped);
     tcase_add_test(c, window_over_the_top);
     suite_add_tcase(s, c);
