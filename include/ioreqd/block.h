@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Block storage: one interface for backends (file, ...) and for filters over them. A device asks for one in create by
- * iod_block_attach; options `block=CLASS,block.KEY=...` choose and set it, `block.filter=CLASS` puts filters on top.
+ * Block storage: one interface for backends (file, ...) and for filters over them. A device asks for one in
+ * create by iod_block_attach; options `block=CLASS,block.KEY=...` choose and set it, `block.filter=CLASS`
+ * puts filters on top.
  */
 #ifndef IOREQD_BLOCK_H
 #define IOREQD_BLOCK_H
@@ -20,13 +21,14 @@ enum { IOD_BLOCK_FUA = 1,      /* write, zero: durable before it completes */
        IOD_BLOCK_UNMAP = 2 };  /* zero: may give the space back */
 
 /*
- * One request, in the caller's memory of iod_block_request_size() bytes (filters and the backend keep theirs behind
- * it). The caller fills the first part; it must not touch it between submit and done.
+ * One request, in the caller's memory of iod_block_request_size() bytes (filters and the backend keep theirs
+ * behind it). The caller fills the first part; it must not touch it between submit and done.
  */
 struct iod_block_request {
     enum iod_block_op op;
     uint32_t flags;           /* IOD_BLOCK_FUA ... */
-    uint64_t offset, length;  /* bytes; multiples of limits.sector; within the capacity (the block layer checks again) */
+    /* bytes; multiples of limits.sector; within the capacity (the block layer checks again) */
+    uint64_t offset, length;
     struct iod_mapping *data; /* read, write: exactly length bytes; stays the caller's */
     void *owner;              /* the caller's */
     /* Called once, always later, never inside submit. result: 0 or a negative errno. */
@@ -55,8 +57,8 @@ struct iod_block_class {
     const struct iod_option *options;
     bool filter;                      /* needs one below */
     /*
-     * Required. Once. below: NULL unless a filter. Fills the limits (iod_block_set_limits) before it succeeds. 0, a
-     * negative errno with *error filled, or 1: later, by iod_block_done.
+     * Required. Once. below: NULL unless a filter. Fills the limits (iod_block_set_limits) before it
+     * succeeds. 0, a negative errno with *error filled, or 1: later, by iod_block_done.
      */
     int (*open)(struct iod_block *block, struct iod_block *below, struct iod_error *error);
     /* Required. Takes the request over; may hold it until kick. */
@@ -69,11 +71,17 @@ struct iod_block_class {
     void (*close)(struct iod_block *block);
 };
 
-/* For devices. The key is the options' prefix, usually "block". NULL with *error filled: no such class, bad options. */
+/*
+ * For devices. The key is the options' prefix, usually "block". NULL with *error filled: no such class, bad
+ * options.
+ */
 struct iod_block *iod_block_attach(struct iod_device *device, const char *key, struct iod_error *error);
 size_t iod_block_request_size(const struct iod_block *block);
 const struct iod_block_limits *iod_block_limits(const struct iod_block *block); /* valid once open */
-/* Submits to this backend or filter. Out of bounds, unaligned or a write to a read-only one: done with -EINVAL, -EROFS. */
+/*
+ * Submits to this backend or filter. Out of bounds, unaligned or a write to a read-only one: done with
+ * -EINVAL, -EROFS.
+ */
 void iod_block_submit(struct iod_block *block, struct iod_block_request *request);
 void iod_block_kick(struct iod_block *block);
 /* Calls changed(self) when the limits changed (resized, lost, back). */
@@ -83,7 +91,8 @@ void iod_block_on_change(struct iod_block *block, void (*changed)(void *self), v
 void *iod_block_self(const struct iod_block *block);
 struct iod_device *iod_block_device(const struct iod_block *block); /* for timers, watches, log */
 const struct iod_options *iod_block_options(const struct iod_block *block);
-void iod_block_set_limits(struct iod_block *block, const struct iod_block_limits *limits); /* in or after open */
+/* in or after open */
+void iod_block_set_limits(struct iod_block *block, const struct iod_block_limits *limits);
 void iod_block_done(struct iod_block *block, int error);  /* ends an open or quiesce that answered "later" */
 /* This backend's own part of the request (request_size bytes). */
 void *iod_block_request_own(struct iod_block *block, struct iod_block_request *request);

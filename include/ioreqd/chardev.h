@@ -14,7 +14,10 @@
 
 struct iod_chardev;
 
-/* What a device hears. New members come at the end only. Called on the loop, never inside a call of the device's. */
+/*
+ * What a device hears. New members come at the end only. Called on the loop, never inside a call of the
+ * device's.
+ */
 struct iod_chardev_events {
     size_t size;
     /* Required. Bytes came; never more than the device accepts (iod_chardev_accept). */
@@ -33,23 +36,32 @@ struct iod_chardev_class {
     const struct iod_option *options;
     /* Required. Once. 0 or a negative errno with *error filled. */
     int (*open)(struct iod_chardev *chardev, struct iod_error *error);
-    /* Required. Takes up to count bytes and returns how many (0: full or no peer; a writable event follows). */
+    /*
+     * Required. Takes up to count bytes and returns how many (0: full or no peer; a writable event follows).
+     */
     size_t (*write)(struct iod_chardev *chardev, const uint8_t *bytes, size_t count);
     /* Optional. The device's limit rose from 0: read from the host again. */
     void (*accept)(struct iod_chardev *chardev);
-    /* Optional; may finish later (iod_chardev_done): all that write took has gone to the host, or (cancel) is dropped. */
+    /*
+     * Optional; may finish later (iod_chardev_done): all that write took has gone to the host, or (cancel) is
+     * dropped.
+     */
     enum iod_when (*quiesce)(struct iod_chardev *chardev, enum iod_drain drain);
     /* Optional. Also after a failed open. */
     void (*close)(struct iod_chardev *chardev);
 };
 
-/* For devices. `fallback`: the class when the user names none (NULL: a null device that swallows and never sends). */
+/*
+ * For devices. `fallback`: the class when the user names none (NULL: a null device that swallows and never
+ * sends).
+ */
 struct iod_chardev *iod_chardev_attach(struct iod_device *device, const char *key, const char *fallback,
-                                       const struct iod_chardev_events *events, void *self, struct iod_error *error);
+                                       const struct iod_chardev_events *events, void *self,
+                                       struct iod_error *error);
 size_t iod_chardev_write(struct iod_chardev *chardev, const uint8_t *bytes, size_t count);
 /*
- * How many bytes the device can take now (replaces the earlier number; each receive lowers it). Starts at 0, and a
- * quiesce takes it back to 0: say it again in start.
+ * How many bytes the device can take now (replaces the earlier number; each receive lowers it). Starts at 0,
+ * and a quiesce takes it back to 0: say it again in start.
  */
 void iod_chardev_accept(struct iod_chardev *chardev, size_t count);
 
@@ -58,7 +70,8 @@ void *iod_chardev_self(const struct iod_chardev *chardev);
 struct iod_device *iod_chardev_device(const struct iod_chardev *chardev);
 const struct iod_options *iod_chardev_options(const struct iod_chardev *chardev);
 size_t iod_chardev_accepts(const struct iod_chardev *chardev); /* bytes the device can take now */
-void iod_chardev_receive(struct iod_chardev *chardev, const uint8_t *bytes, size_t count); /* count <= accepts */
+/* count <= accepts */
+void iod_chardev_receive(struct iod_chardev *chardev, const uint8_t *bytes, size_t count);
 void iod_chardev_writable(struct iod_chardev *chardev);
 void iod_chardev_connected(struct iod_chardev *chardev, int connected);
 void iod_chardev_done(struct iod_chardev *chardev, int error); /* ends a quiesce that answered "later" */

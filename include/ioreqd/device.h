@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A device's life: create -> open -> [load] -> start -> quiesce -> save | reset | start | destroy.
- * The core calls everything on the loop's one thread; a device needs no lock. One access at a time reaches a device:
- * while one is deferred, later ones wait.
+ * The core calls everything on the loop's one thread; a device needs no lock. One access at a time reaches a
+ * device: while one is deferred, later ones wait.
  */
 #ifndef IOREQD_DEVICE_H
 #define IOREQD_DEVICE_H
@@ -23,7 +23,8 @@ enum iod_when {
 
 enum iod_drain {
     IOD_FINISH, /* pause, save, update, SIGTERM: let what is in flight end as usual, take on nothing new */
-    IOD_CANCEL, /* reset, unplug, a dead domain: give up what has not begun, wait for what can't be called back */
+    /* reset, unplug, a dead domain: give up what has not begun, wait for what can't be called back */
+    IOD_CANCEL,
 };
 
 /* One kind of device. New members come at the end only; a module's table may be shorter than the core's. */
@@ -32,42 +33,63 @@ struct iod_device_class {
     const char *name;                 /* as in --device NAME */
     const char *summary;              /* one line for --help */
     size_t self_size;                 /* the private object (pointers, handles): zeroed, freed by the core */
-    size_t regs_size;                 /* what the guest can see: plain data, no pointers, zeroed; the core's memory */
+    /* what the guest can see: plain data, no pointers, zeroed; the core's memory */
+    size_t regs_size;
     uint32_t version;                 /* of the saved form, from 1; see struct iod_field.since */
     const struct iod_option *options; /* may be NULL: none */
     const struct iod_field *fields;   /* of regs; may be NULL if regs_size is 0 */
 
     /*
-     * Required, synchronous. Declares regions, interrupts, timers, backends, PCI function or virtio device. Touches
-     * neither the host nor the guest. Returns 0, or a negative errno with *error filled; destroy follows either way.
+     * Required, synchronous. Declares regions, interrupts, timers, backends, PCI function or virtio device.
+     * Touches neither the host nor the guest. Returns 0, or a negative errno with *error filled; destroy
+     * follows either way.
      */
     int (*create)(struct iod_device *device, struct iod_error *error);
     /*
-     * Optional. Called once, when all the backends that create asked for are open (their limits are known now).
-     * Returns 0, a negative errno with *error filled, or 1: later, by iod_device_done(device, error code).
+     * Optional. Called once, when all the backends that create asked for are open (their limits are known
+     * now). Returns 0, a negative errno with *error filled, or 1: later, by iod_device_done(device, error
+     * code).
      */
     int (*open)(struct iod_device *device, struct iod_error *error);
-    /* Optional, synchronous. Accesses may come from now on. Called after open or load and after each quiesce. */
+    /*
+     * Optional, synchronous. Accesses may come from now on. Called after open or load and after each quiesce.
+     */
     void (*start)(struct iod_device *device);
     /*
-     * Optional; may finish later. When it is done, the device has no I/O in flight, holds no mapping and writes no
-     * guest memory until start. A device without I/O of its own leaves it out. The core quiesces the backends after it.
+     * Optional; may finish later. When it is done, the device has no I/O in flight, holds no mapping and
+     * writes no guest memory until start. A device without I/O of its own leaves it out. The core quiesces
+     * the backends after it.
      */
     enum iod_when (*quiesce)(struct iod_device *device, enum iod_drain drain);
-    /* Optional, synchronous, while quiesced: regs are zeroed by the core before it; set what is not zero at reset. */
+    /*
+     * Optional, synchronous, while quiesced: regs are zeroed by the core before it; set what is not zero at
+     * reset.
+     */
     void (*reset)(struct iod_device *device);
-    /* Optional, synchronous, while quiesced, without side effect: what fields can't say. 0 or a negative errno. */
+    /*
+     * Optional, synchronous, while quiesced, without side effect: what fields can't say. 0 or a negative
+     * errno.
+     */
     int (*save)(const struct iod_device *device, struct iod_writer *writer);
-    /* Optional, synchronous, before start, after the fields were loaded. The input is hostile. As create returns. */
+    /*
+     * Optional, synchronous, before start, after the fields were loaded. The input is hostile. As create
+     * returns.
+     */
     int (*load)(struct iod_device *device, struct iod_reader *reader, struct iod_error *error);
-    /* Optional, synchronous, while quiesced; also after a failed create or open. self and regs are freed after it. */
+    /*
+     * Optional, synchronous, while quiesced; also after a failed create or open. self and regs are freed
+     * after it.
+     */
     void (*destroy)(struct iod_device *device);
 };
 
 /* self_size and regs_size bytes; never NULL, the core's, the same until destroy has returned. */
 void *iod_self(const struct iod_device *device);
 void *iod_regs(const struct iod_device *device);
-/* The user's values for class->options (option.h), and id= (or the core's choice): both live as long as the device. */
+/*
+ * The user's values for class->options (option.h), and id= (or the core's choice): both live as long as the
+ * device.
+ */
 const struct iod_options *iod_device_options(const struct iod_device *device);
 const char *iod_device_id(const struct iod_device *device);
 
@@ -75,9 +97,9 @@ const char *iod_device_id(const struct iod_device *device);
 void iod_device_done(struct iod_device *device, int error);
 
 /*
- * This device can't go on (a lost backend, a broken promise of the host): it is stopped with a cancel and reported;
- * nothing else is. From any state and any callback, the first call counts. The device stays quiet until destroy; every
- * access to it, a deferred one included, reads all ones.
+ * This device can't go on (a lost backend, a broken promise of the host): it is stopped with a cancel and
+ * reported; nothing else is. From any state and any callback, the first call counts. The device stays quiet
+ * until destroy; every access to it, a deferred one included, reads all ones.
  */
 void iod_device_broken(struct iod_device *device, const char *why, ...) __attribute__((format(printf, 2, 3)));
 

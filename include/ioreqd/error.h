@@ -10,6 +10,7 @@ struct iod_error {
 };
 
 /* Fills *error (NULL is fine) and returns -code, so that a function can `return iod_fail(...)`. */
-int iod_fail(struct iod_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int iod_fail(struct iod_error *error, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

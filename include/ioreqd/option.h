@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Options: a device or backend declares a table; the core parses `name,key=value,...` against it, makes the error
- * texts and the output of `--help device=NAME` from it, and keeps the values. The keys id, bus, slot, addr, base, irq
- * and type belong to the core and never reach a device.
+ * Options: a device or backend declares a table; the core parses `name,key=value,...` against it, makes the
+ * error texts and the output of `--help device=NAME` from it, and keeps the values. The keys id, bus, slot,
+ * addr, base, irq and type belong to the core and never reach a device.
  */
 #ifndef IOREQD_OPTION_H
 #define IOREQD_OPTION_H
@@ -30,17 +30,21 @@ struct iod_option {
     bool required;
 };
 
-/* The values that one device or backend was given; owned by the core, lives as long as its device or backend. */
+/*
+ * The values that one device or backend was given; owned by the core, lives as long as its device or backend.
+ */
 struct iod_options;
 
 /*
- * The getters take a name from the table of the options' owner; a name that is not in it, or is of another type,
- * yields NULL, 0 or false. The text stays the core's.
+ * The getters take a name from the table of the options' owner; a name that is not in it, or is of another
+ * type, yields NULL, 0 or false. The text stays the core's.
  */
 const char *iod_option_string(const struct iod_options *options, const char *name);
-uint64_t iod_option_number(const struct iod_options *options, const char *name); /* numbers and sizes (bytes) */
+/* numbers and sizes (bytes) */
+uint64_t iod_option_number(const struct iod_options *options, const char *name);
 bool iod_option_bool(const struct iod_options *options, const char *name);
 unsigned iod_option_choice(const struct iod_options *options, const char *name); /* index into choices */
-bool iod_option_given(const struct iod_options *options, const char *name);      /* named by the user, not the default */
+/* named by the user, not the default */
+bool iod_option_given(const struct iod_options *options, const char *name);
 
 #endif

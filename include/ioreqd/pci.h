@@ -30,7 +30,10 @@ enum iod_pci_bar {
     IOD_PCI_BAR_MEM64_PREFETCH,
 };
 
-/* What a function wants to know of its configuration space. New members come at the end only; NULL table: nothing. */
+/*
+ * What a function wants to know of its configuration space. New members come at the end only; NULL table:
+ * nothing.
+ */
 struct iod_pci_ops {
     size_t size;
     /* Optional. Before the core's own answer: return true and set *value to answer a read oneself. */
@@ -40,21 +43,25 @@ struct iod_pci_ops {
 };
 
 /*
- * Makes the device's function; only in create. `slot`: wanted by the device if the user gives no addr= (-1: the
- * core's default order). -EBUSY with *error filled if the place is taken. Owned by the device.
+ * Makes the device's function; only in create. `slot`: wanted by the device if the user gives no addr= (-1:
+ * the core's default order). -EBUSY with *error filled if the place is taken. Owned by the device.
  */
 struct iod_pci *iod_pci_add(struct iod_device *device, const struct iod_pci_ids *ids, int slot,
                             const struct iod_pci_ops *ops, void *self, struct iod_error *error);
 
-/* Puts a region behind BAR `index`; its length must be a power of two (memory: at least 4096; I/O: at least 4, at most 256). */
+/*
+ * Puts a region behind BAR `index`; its length must be a power of two (memory: at least 4096; I/O: at least
+ * 4, at most 256).
+ */
 int iod_pci_bar(struct iod_pci *pci, unsigned index, enum iod_pci_bar kind, struct iod_region *region,
                 struct iod_error *error);
 
 /*
- * Adds a capability: `length` bytes behind id and next pointer (body; NULL: zeros). `writable`: which bits of the body
- * the guest may change (NULL: none). Returns the offset of its id, or -ENOSPC.
+ * Adds a capability: `length` bytes behind id and next pointer (body; NULL: zeros). `writable`: which bits of
+ * the body the guest may change (NULL: none). Returns the offset of its id, or -ENOSPC.
  */
-int iod_pci_capability(struct iod_pci *pci, uint8_t id, const void *body, const void *writable, size_t length);
+int iod_pci_capability(struct iod_pci *pci, uint8_t id, const void *body, const void *writable,
+                       size_t length);
 
 /* Raw bytes of the configuration space, for the device's own registers; offset + length within 256. */
 void iod_pci_config_set(struct iod_pci *pci, unsigned offset, const void *bytes, size_t length);
@@ -73,8 +80,9 @@ bool iod_pci_msi_enabled(const struct iod_pci *pci);
 void iod_msi_send(struct iod_pci *pci, unsigned vector);
 
 /*
- * The function's INTx pin (INTA for function 0, ...). NULL with *error filled where the guest's type has no INTx (PVH,
- * unknown): live with MSI, or fail. The core keeps interrupt status and honours the disable bit of the command register.
+ * The function's INTx pin (INTA for function 0, ...). NULL with *error filled where the guest's type has no
+ * INTx (PVH, unknown): live with MSI, or fail. The core keeps interrupt status and honours the disable bit of
+ * the command register.
  */
 struct iod_irq *iod_pci_intx(struct iod_pci *pci, struct iod_error *error);
 

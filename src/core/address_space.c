@@ -104,7 +104,8 @@ int interval_set_remove(struct interval_set *set, uint64_t start, uint64_t end)
     return 0;
 }
 
-int interval_set_minus(struct interval_set *result, const struct interval_set *a, const struct interval_set *b)
+int interval_set_minus(struct interval_set *result, const struct interval_set *a,
+                       const struct interval_set *b)
 {
     for (unsigned i = 0; i < a->count; i++) {
         int error = interval_set_add(result, a->items[i].start, a->items[i].end);
@@ -145,7 +146,8 @@ void address_space_finish(struct address_space *space)
     list_init(&space->placements);
 }
 
-int address_space_place(struct address_space *space, struct placement *placement, uint64_t base, uint64_t length)
+int address_space_place(struct address_space *space, struct placement *placement, uint64_t base,
+                        uint64_t length)
 {
     if (!length || base > space->limit || length - 1 > space->limit - base) {
         return -ERANGE;
@@ -294,7 +296,8 @@ int address_space_commit(struct address_space *space, struct interval_set *gaine
     return 0;
 }
 
-const struct segment *address_space_find(const struct address_space *space, uint64_t address, uint64_t *gap_end)
+const struct segment *address_space_find(const struct address_space *space, uint64_t address,
+                                         uint64_t *gap_end)
 {
     unsigned low = 0, high = space->segment_count;
     while (low < high) {

@@ -51,8 +51,8 @@ static void events_ready(void *self, unsigned events)
     for (unsigned round = 0; round < EVENT_ROUNDS; round++) {
         int count = daemon->hv->ops->event_take(daemon->hv, ports, EVENT_BATCH);
         if (count < 0 && count != -EAGAIN) {
-            daemon_log(daemon, IOD_LOG_ERROR, "event channels", "the handle is lost (%s): no guest can be served any more",
-                       strerror(-count));
+            daemon_log(daemon, IOD_LOG_ERROR, "event channels",
+                       "the handle is lost (%s): no guest can be served any more", strerror(-count));
             daemon->loop->ops->watch_set(daemon->event_watch, 0);
         }
         if (count <= 0) {
@@ -102,7 +102,8 @@ static void health(void *self)
             guest_check_alive(guest);
         }
     }
-    daemon->loop->ops->timer_set(daemon->health, daemon->loop->ops->now_ns(daemon->loop) + HEALTH_INTERVAL_NS);
+    daemon->loop->ops->timer_set(daemon->health,
+                                 daemon->loop->ops->now_ns(daemon->loop) + HEALTH_INTERVAL_NS);
 }
 
 /* Kept for guests that begin to wait later: nothing says again what it has said once. */
@@ -165,12 +166,14 @@ static int start_watching(struct daemon *daemon, struct iod_error *error)
     struct loop *loop = daemon->loop;
     daemon->run_task = loop->ops->task_add(loop, run, daemon);
     daemon->health = loop->ops->timer_add(loop, health, daemon);
-    daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE, events_ready, daemon);
+    daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE,
+                                               events_ready, daemon);
     if (!daemon->run_task || !daemon->health || !daemon->event_watch) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
     loop->ops->timer_set(daemon->health, loop->ops->now_ns(loop) + HEALTH_INTERVAL_NS);
-    if (daemon->config.store && daemon->config.store->ops->watch(daemon->config.store, &store_events, daemon)) {
+    if (daemon->config.store &&
+        daemon->config.store->ops->watch(daemon->config.store, &store_events, daemon)) {
         return iod_fail(error, EIO, "can't ask the xenstore helper");
     }
     return 0;

@@ -40,7 +40,8 @@ void detach_end(struct detach *detach)
     }
 }
 
-static struct iod_device *find(struct daemon *daemon, const char *domain, const char *id, struct iod_error *error)
+static struct iod_device *find(struct daemon *daemon, const char *domain, const char *id,
+                               struct iod_error *error)
 {
     struct guest *guest;
     struct iod_device *device;
@@ -59,8 +60,8 @@ static struct iod_device *find(struct daemon *daemon, const char *domain, const 
     return NULL;
 }
 
-int daemon_detach_device(struct daemon *daemon, const char *domain, const char *id, void (*done)(void *self), void *self,
-                         struct iod_error *error)
+int daemon_detach_device(struct daemon *daemon, const char *domain, const char *id, void (*done)(void *self),
+                         void *self, struct iod_error *error)
 {
     struct iod_device *device = find(daemon, domain, id, error);
     if (!device) {

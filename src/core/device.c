@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A device's life, all of it: create -> open -> [load] -> start -> quiesce -> save | reset | start | destroy.
- * Stops are counted: SIGTERM, a reset and an unplug may ask at the same time, each is told when all is quiet, and the
- * device starts again when the last of them has resumed it.
+ * Stops are counted: SIGTERM, a reset and an unplug may ask at the same time, each is told when all is quiet,
+ * and the device starts again when the last of them has resumed it.
  */
 #include "core/device.h"
 
@@ -81,8 +81,8 @@ static void add_schema(struct iod_device *device, const struct iod_option *schem
     }
 }
 
-void device_backend_add(struct iod_device *device, struct device_backend *backend, const struct device_backend_ops *ops,
-                        const struct iod_option *schema)
+void device_backend_add(struct iod_device *device, struct device_backend *backend,
+                        const struct device_backend_ops *ops, const struct iod_option *schema)
 {
     backend->ops = ops;
     backend->device = device;
@@ -90,8 +90,8 @@ void device_backend_add(struct iod_device *device, struct device_backend *backen
     add_schema(device, schema);
 }
 
-struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema, const char *what,
-                                           const char *prefix, struct iod_error *error)
+struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema,
+                                           const char *what, const char *prefix, struct iod_error *error)
 {
     return options_parse(schema, what, &device->spec, prefix, true, error);
 }
@@ -107,9 +107,9 @@ static struct iod_device *device_alloc(struct guest *guest, const struct iod_dev
     }
     device->guest = guest;
     device->class = class;
-    struct list *lists[] = {&device->regions, &device->irqs,     &device->timers,  &device->watches, &device->tasks,
-                            &device->windows, &device->parts,    &device->backends, &device->waiters, &device->stops,
-                            &device->link};
+    struct list *lists[] = {&device->regions, &device->irqs,    &device->timers, &device->watches,
+                            &device->tasks,   &device->windows, &device->parts,  &device->backends,
+                            &device->waiters, &device->stops,   &device->link};
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         list_init(lists[i]);
     }
@@ -133,7 +133,8 @@ static bool id_taken(const struct guest *guest, const char *id)
     return false;
 }
 
-struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index, struct iod_error *error)
+struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index,
+                                 struct iod_error *error)
 {
     const struct iod_device_class *class = modules_device(guest->daemon->config.modules, spec->name, error);
     if (!class) {
@@ -149,7 +150,8 @@ struct iod_device *device_create(struct guest *guest, const struct device_spec *
         goto fail;
     }
     if (id_taken(guest, device->id)) {
-        iod_fail(error, EEXIST, "%s: id=%s: another device of the guest has this id", class->name, device->id);
+        iod_fail(error, EEXIST, "%s: id=%s: another device of the guest has this id", class->name,
+                 device->id);
         goto fail;
     }
     device->options = options_parse(class->options, class->name, &device->spec, "", false, error);
@@ -191,7 +193,8 @@ static void opened(struct iod_device *device, int error, const char *why)
     device->state = error || device->broken ? DEVICE_BROKEN : DEVICE_STOPPED;
     answer_stops(device);
     struct iod_error text = {0};
-    if (error && why && strncmp(why, device->id, strlen(device->id)) != 0) { /* a backend knows not whose it is */
+    /* a backend knows not whose it is */
+    if (error && why && strncmp(why, device->id, strlen(device->id)) != 0) {
         iod_fail(&text, EIO, "%s: %s", device->id, why);
         why = text.text;
     }
@@ -216,7 +219,8 @@ static void open_step(struct iod_device *device)
     struct list *next = device->backend_at ? device->backend_at->link.next : device->backends.next;
     if (device->life == LIFE_OPEN_BACKENDS && next != &device->backends) {
         device->backend_at = list_entry(next, struct device_backend, link);
-        int result = device->backend_at->ops->open ? device->backend_at->ops->open(device->backend_at, &error) : 0;
+        int result = device->backend_at->ops->open ? device->backend_at->ops->open(device->backend_at, &error)
+                                                   : 0;
         open_result(device, result, &error);
         return;
     }
@@ -230,7 +234,8 @@ static void open_step(struct iod_device *device)
     opened(device, 0, NULL);
 }
 
-void device_open(struct iod_device *device, void (*opened_)(void *self, struct iod_device *, int, const char *), void *self)
+void device_open(struct iod_device *device,
+                 void (*opened_)(void *self, struct iod_device *, int, const char *), void *self)
 {
     device->opened = opened_;
     device->opened_self = self;
@@ -273,7 +278,8 @@ static void stopped(struct iod_device *device)
     windows_release(device);
     device->state = device->broken ? DEVICE_BROKEN : DEVICE_STOPPED;
     if (device->mappings) {
-        iod_log(device, IOD_LOG_ERROR, "said that it is quiet with %u mappings in its hands", device->mappings);
+        iod_log(device, IOD_LOG_ERROR, "said that it is quiet with %u mappings in its hands",
+                device->mappings);
     }
     answer_stops(device);
     if (device->broken) {
@@ -315,8 +321,8 @@ static void begin_backends(struct iod_device *device)
 }
 
 /*
- * To finish, the class comes first: what it still has to do may need its backends. To cancel, both at once: the class
- * waits for requests that only the backend can give up.
+ * To finish, the class comes first: what it still has to do may need its backends. To cancel, both at once:
+ * the class waits for requests that only the backend can give up.
  */
 static void quiesce(struct iod_device *device, enum iod_drain drain)
 {
@@ -352,8 +358,8 @@ void device_cancel(struct iod_device *device)
     }
 }
 
-void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain, void (*stopped_)(void *self),
-                 void *self)
+void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain,
+                 void (*stopped_)(void *self), void *self)
 {
     stop->stopped = stopped_;
     stop->self = self;

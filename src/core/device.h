@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A device as the core and the rooms above it (pci, virtio, backend) see it. The life of every device is driven by
- * device.c alone.
+ * A device as the core and the rooms above it (pci, virtio, backend) see it. The life of every device is
+ * driven by device.c alone.
  */
 #ifndef CORE_DEVICE_H
 #define CORE_DEVICE_H
@@ -37,8 +37,8 @@ enum device_state {
 };
 
 /*
- * A part that another room adds to a device (its PCI function, its virtio transport): it has guest-visible state and
- * a share in the device's life. The part is embedded in the adder's object.
+ * A part that another room adds to a device (its PCI function, its virtio transport): it has guest-visible
+ * state and a share in the device's life. The part is embedded in the adder's object.
  */
 struct device_part;
 struct device_part_ops {
@@ -46,12 +46,17 @@ struct device_part_ops {
     const struct iod_field *fields;
     size_t regs_size;
     void (*start)(struct device_part *part);                               /* optional; before class->start */
-    void (*stop)(struct device_part *part);                                /* optional; before class->quiesce: take on nothing new */
-    void (*stopped)(struct device_part *part);                             /* optional; all is quiet: give back what is mapped */
-    void (*reset)(struct device_part *part);                               /* optional; regs zeroed by device.c before it */
+    /* optional; before class->quiesce: take on nothing new */
+    void (*stop)(struct device_part *part);
+    /* optional; all is quiet: give back what is mapped */
+    void (*stopped)(struct device_part *part);
+    /* optional; regs zeroed by device.c before it */
+    void (*reset)(struct device_part *part);
     int (*save)(const struct device_part *part, struct iod_writer *writer); /* optional: beyond fields */
-    int (*load)(struct device_part *part, struct iod_reader *reader, struct iod_error *error); /* optional: after the fields */
-    void (*destroy)(struct device_part *part);                             /* required; frees the adder's object */
+    /* optional: after the fields */
+    int (*load)(struct device_part *part, struct iod_reader *reader, struct iod_error *error);
+    /* required; frees the adder's object */
+    void (*destroy)(struct device_part *part);
 };
 struct device_part {
     const struct device_part_ops *ops;
@@ -59,14 +64,23 @@ struct device_part {
     void *regs;
     struct list link;
 };
-/* Allocates part->regs; destroyed with the device, in reverse order of adding. -ENOMEM: destroy is not called. */
+/*
+ * Allocates part->regs; destroyed with the device, in reverse order of adding. -ENOMEM: destroy is not
+ * called.
+ */
 int device_part_add(struct iod_device *device, struct device_part *part, const struct device_part_ops *ops);
 
-/* A backend (iod_block, iod_chardev) of a device: opened before class->open, quiesced after class->quiesce. */
+/*
+ * A backend (iod_block, iod_chardev) of a device: opened before class->open, quiesced after class->quiesce.
+ */
 struct device_backend;
 struct device_backend_ops {
-    int (*open)(struct device_backend *backend, struct iod_error *error);  /* 0, -errno, 1: later by device_backend_done */
-    /* Optional; may finish later by device_backend_done. IOD_CANCEL may come while the class still waits for its requests. */
+    /* 0, -errno, 1: later by device_backend_done */
+    int (*open)(struct device_backend *backend, struct iod_error *error);
+    /*
+     * Optional; may finish later by device_backend_done. IOD_CANCEL may come while the class still waits for
+     * its requests.
+     */
     enum iod_when (*quiesce)(struct device_backend *backend, enum iod_drain drain);
     void (*destroy)(struct device_backend *backend); /* required: closes and frees */
 };
@@ -75,13 +89,19 @@ struct device_backend {
     struct iod_device *device;
     struct list link;
 };
-void device_backend_add(struct iod_device *device, struct device_backend *backend, const struct device_backend_ops *ops,
-                        const struct iod_option *schema);
-void device_backend_done(struct device_backend *backend, int error); /* ends an open or quiesce that answered later */
-/* Makes a backend's options from the device's spec: prefix "block." (bare keys allowed). See options_parse. */
-struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema, const char *what,
-                                           const char *prefix, struct iod_error *error);
-/* The text of the pair `key` ("block", "chardev", "block.filter") in the device's spec, marked as used; or NULL. */
+void device_backend_add(struct iod_device *device, struct device_backend *backend,
+                        const struct device_backend_ops *ops, const struct iod_option *schema);
+/* ends an open or quiesce that answered later */
+void device_backend_done(struct device_backend *backend, int error);
+/*
+ * Makes a backend's options from the device's spec: prefix "block." (bare keys allowed). See options_parse.
+ */
+struct iod_options *device_backend_options(struct iod_device *device, const struct iod_option *schema,
+                                           const char *what, const char *prefix, struct iod_error *error);
+/*
+ * The text of the pair `key` ("block", "chardev", "block.filter") in the device's spec, marked as used; or
+ * NULL.
+ */
 const char *device_spec_take(struct iod_device *device, const char *key);
 
 /* ---- the device itself; guest.c makes it, the rest is for device.c and the rooms above ---- */
@@ -91,18 +111,22 @@ enum device_state device_state(const struct iod_device *device);
 uint64_t region_length(const struct iod_region *region); /* bytes, as given to iod_region_add */
 
 /*
- * A stop: counted. `stopped(self)` is called once nothing is in flight any more, always later or before device_stop
- * returns; the device stays quiet until each stop was answered by device_resume. A transport resets with
- * device_stop(CANCEL) -> device_reset -> device_resume.
+ * A stop: counted. `stopped(self)` is called once nothing is in flight any more, always later or before
+ * device_stop returns; the device stays quiet until each stop was answered by device_resume. A transport
+ * resets with device_stop(CANCEL) -> device_reset -> device_resume.
  */
 struct device_stop {
     struct list link; /* of the device, until answered; then the caller may free or use the stop again */
     void (*stopped)(void *self);
     void *self;
 };
-void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain, void (*stopped)(void *self), void *self);
+void device_stop(struct iod_device *device, struct device_stop *stop, enum iod_drain drain,
+                 void (*stopped)(void *self), void *self);
 void device_resume(struct iod_device *device);
-/* While stopped: zeroes regs and calls class->reset. parts: the parts' regs and reset too (not for a virtio reset). */
+/*
+ * While stopped: zeroes regs and calls class->reset. parts: the parts' regs and reset too (not for a virtio
+ * reset).
+ */
 void device_reset(struct iod_device *device, bool parts);
 
 /* Like iod_task_queue, but it runs when the batch has no other task left. No-op for a task that is queued. */

@@ -42,7 +42,8 @@ static int parse_slot(struct iod_device *device, const char *text, struct iod_er
         end = parse_hex(end + 1, &function);
     }
     if (!end || *end || slot > 31 || function > 7) {
-        return iod_fail(error, EINVAL, "%s: addr=%s: expected SLOT[.FN] in hexadecimal, slot 0 to 1f, function 0 to 7",
+        return iod_fail(error, EINVAL,
+                        "%s: addr=%s: expected SLOT[.FN] in hexadecimal, slot 0 to 1f, function 0 to 7",
                         device->class->name, text);
     }
     device->keys.has_slot = true;
@@ -51,13 +52,13 @@ static int parse_slot(struct iod_device *device, const char *text, struct iod_er
     return 0;
 }
 
-static int parse_number_key(struct iod_device *device, const char *key, const char *text, uint64_t max, uint64_t *value,
-                            struct iod_error *error)
+static int parse_number_key(struct iod_device *device, const char *key, const char *text, uint64_t max,
+                            uint64_t *value, struct iod_error *error)
 {
     int result = option_parse_number(text, value);
     if (result || *value > max) {
-        return iod_fail(error, EINVAL, "%s: %s=%s: expected a number from 0 to 0x%llx", device->class->name, key, text,
-                        (unsigned long long)max);
+        return iod_fail(error, EINVAL, "%s: %s=%s: expected a number from 0 to 0x%llx", device->class->name,
+                        key, text, (unsigned long long)max);
     }
     return 0;
 }

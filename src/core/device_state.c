@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The saved form of one device: class, version, the resolved spec, regs by their fields, the parts, the timers, and what
- * the class itself adds. Loading treats its input as hostile.
+ * The saved form of one device: class, version, the resolved spec, regs by their fields, the parts, the
+ * timers, and what the class itself adds. Loading treats its input as hostile.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -83,7 +83,8 @@ static int check_class(const struct iod_device *device, struct iod_reader *reade
         return iod_fail(error, EINVAL, "%s: saved state: not the state of a device", device->id);
     }
     if (length != strlen(class->name) || memcmp(name, class->name, length)) {
-        return iod_fail(error, EINVAL, "%s: saved state: it is of another class than %s", device->id, class->name);
+        return iod_fail(error, EINVAL, "%s: saved state: it is of another class than %s", device->id,
+                        class->name);
     }
     return 0;
 }

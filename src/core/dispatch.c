@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The way of one access: event -> slot -> request copied out once -> single accesses (REP, direction, data by pointer,
- * region borders, widths) -> handlers -> answer. The split is a cursor that stops anywhere (struct iod_access), because a
- * handler may end its access later and because a guest has a budget per round.
+ * The way of one access: event -> slot -> request copied out once -> single accesses (REP, direction, data by
+ * pointer, region borders, widths) -> handlers -> answer. The split is a cursor that stops anywhere (struct
+ * iod_access), because a handler may end its access later and because a guest has a budget per round.
  */
 #include <errno.h>
 #include <string.h>
@@ -109,8 +109,8 @@ static void store_part(struct iod_access *access, uint64_t value)
 }
 
 /* Calls the handler. STEP_WAIT: it deferred. */
-static enum step call_device(struct iod_access *access, struct iod_device *device, const struct iod_region *region,
-                             uint64_t offset, unsigned width)
+static enum step call_device(struct iod_access *access, struct iod_device *device,
+                             const struct iod_region *region, uint64_t offset, unsigned width)
 {
     uint64_t value = 0;
     device->current = access;
@@ -128,7 +128,8 @@ static enum step call_device(struct iod_access *access, struct iod_device *devic
     return STEP_DONE;
 }
 
-static enum step touch_region(struct iod_access *access, const struct segment *segment, uint64_t address, unsigned bytes)
+static enum step touch_region(struct iod_access *access, const struct segment *segment, uint64_t address,
+                              unsigned bytes)
 {
     struct iod_region *region = segment->region;
     struct iod_device *device = region->device;
@@ -153,8 +154,8 @@ static enum step touch_region(struct iod_access *access, const struct segment *s
     unsigned covered = width ? (unsigned)(start + width - offset) : bytes;
     access->part_bytes = (uint8_t)(covered < bytes ? covered : bytes);
     if (!width || !access->request.read) {
-        iod_guest_error(device, "%s: %u byte %s at offset 0x%llx: no such register width", region->name, bytes,
-                        access->request.read ? "read" : "write", (unsigned long long)offset);
+        iod_guest_error(device, "%s: %u byte %s at offset 0x%llx: no such register width", region->name,
+                        bytes, access->request.read ? "read" : "write", (unsigned long long)offset);
         store_part(access, UINT64_MAX);
         return STEP_DONE;
     }
@@ -285,7 +286,8 @@ static enum step advance(struct iod_access *access, unsigned *budget)
             if (request->type == REQUEST_PIO) {
                 step = touch_space(access, &guest->spaces[IOD_PIO], request->addr);
             } else if (request->type == REQUEST_COPY) {
-                step = touch_space(access, &guest->spaces[IOD_MMIO], request->addr + element_offset(request, access->element));
+                step = touch_space(access, &guest->spaces[IOD_MMIO],
+                                   request->addr + element_offset(request, access->element));
             } else {
                 step = touch_function(access, request->addr);
             }

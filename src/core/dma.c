@@ -9,8 +9,8 @@
 #include "core/inside.h"
 
 /*
- * Mappings come in three sizes and are kept for the next I/O when given back: no allocation on the hot path. How many
- * there ever are is bounded by the requests that the devices' queues can hold.
+ * Mappings come in three sizes and are kept for the next I/O when given back: no allocation on the hot path.
+ * How many there ever are is bounded by the requests that the devices' queues can hold.
  */
 static const unsigned pool_pieces[3] = {16, 128, IOD_MAP_MAX_PIECES};
 
@@ -30,7 +30,9 @@ static struct daemon *daemon_of(const struct iod_device *device)
     return device->guest->daemon;
 }
 
-/* A device that is quiet has said that it touches no guest memory: whatever it forgot to call off finds none. */
+/*
+ * A device that is quiet has said that it touches no guest memory: whatever it forgot to call off finds none.
+ */
 static bool may_touch(const struct iod_device *device)
 {
     return device->guest->memory && (device->state == DEVICE_RUNNING || device->state == DEVICE_STOPPING);
@@ -132,8 +134,8 @@ static int map_extent(struct iod_mapping *mapping, const struct iod_extent *exte
     return 0;
 }
 
-int iod_dma_map(struct iod_device *device, const struct iod_extent *extents, unsigned count, enum iod_dma_dir dir,
-                struct iod_mapping **result)
+int iod_dma_map(struct iod_device *device, const struct iod_extent *extents, unsigned count,
+                enum iod_dma_dir dir, struct iod_mapping **result)
 {
     unsigned pieces;
     if (!may_touch(device)) {
@@ -276,7 +278,8 @@ static uint8_t *window_at(struct iod_window *window, size_t offset, size_t *room
         if (!may_touch(window->device)) {
             return NULL;
         }
-        page->at = memory_get(window->device->guest->memory, address & ~(uint64_t)(HV_PAGE_SIZE - 1), &run, &page->chunk);
+        page->at = memory_get(window->device->guest->memory, address & ~(uint64_t)(HV_PAGE_SIZE - 1), &run,
+                              &page->chunk);
         if (!page->at) {
             return NULL;
         }
@@ -286,7 +289,10 @@ static uint8_t *window_at(struct iod_window *window, size_t offset, size_t *room
     return page->at + in_page;
 }
 
-/* The guest writes the same memory at the same time: an aligned number must be one load or store, never bytes. */
+/*
+ * The guest writes the same memory at the same time: an aligned number must be one load or store, never
+ * bytes.
+ */
 #define COPY_NUMBER(type) \
     do { \
         type number; \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One guest's way through its states: waiting -> cleaning -> opening -> running -> stopping -> gone. Every step is
- * short; what takes time comes back as a callback.
+ * One guest's way through its states: waiting -> cleaning -> opening -> running -> stopping -> gone. Every
+ * step is short; what takes time comes back as a callback.
  */
 #include "core/guest.h"
 
@@ -175,8 +175,8 @@ static bool make_devices(struct guest *guest, struct iod_error *error)
 }
 
 /*
- * A trial before anything is touched: create looks at the options alone. Where the type is not known yet, the kinder
- * one is tried; the true one has its say when it is known.
+ * A trial before anything is touched: create looks at the options alone. Where the type is not known yet, the
+ * kinder one is tried; the true one has its say when it is known.
  */
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
 {
@@ -192,7 +192,9 @@ int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struc
     return good ? 0 : -error->code;
 }
 
-/* A domain that died while its guest was being attached is no failure: the guest is gone, and may come again. */
+/*
+ * A domain that died while its guest was being attached is no failure: the guest is gone, and may come again.
+ */
 static void attach_failed(struct guest *guest, const char *what, const char *why)
 {
     struct hypervisor *hv = guest->daemon->hv;
@@ -259,7 +261,8 @@ static void open_devices(struct guest *guest)
     struct iod_error error;
     uint64_t limit = guest->spec.map_limit;
     if (!limit) {
-        limit = guest_is_arm(guest) || guest->daemon->hv->maps_cost_frames ? MAP_LIMIT_FRAMES : MAP_LIMIT_FREE;
+        limit = guest_is_arm(guest) || guest->daemon->hv->maps_cost_frames ? MAP_LIMIT_FRAMES
+                                                                           : MAP_LIMIT_FREE;
     }
     guest->state = GUEST_OPENING;
     guest->clock_offset_ns = guest->daemon->loop->ops->now_ns(guest->daemon->loop);
@@ -308,7 +311,8 @@ void guest_begin(struct guest *guest)
         guest_fail(guest, "no such domain, or no right to emulate for it: %s%s", strerror(-error),
                    error == -ESRCH ? " (--wait waits until it exists)" : "");
     } else if (!guest->vcpus || guest->vcpus > PAGES_SLOTS) {
-        guest_fail(guest, "the domain has %u vCPUs; an ioreq server has room for 1 to %u", guest->vcpus, PAGES_SLOTS);
+        guest_fail(guest, "the domain has %u vCPUs; an ioreq server has room for 1 to %u", guest->vcpus,
+                   PAGES_SLOTS);
     } else {
         guest->cleanup = cleanup_begin(guest, cleaned, guest);
     }
@@ -333,7 +337,9 @@ void guest_await(struct guest *guest)
 
 static enum guest_type type_of(const struct store_domain *domain)
 {
-    return !strcmp(domain->type, "hvm") ? GUEST_HVM : !strcmp(domain->type, "pvh") ? GUEST_PVH : GUEST_UNKNOWN;
+    return !strcmp(domain->type, "hvm")   ? GUEST_HVM
+           : !strcmp(domain->type, "pvh") ? GUEST_PVH
+                                          : GUEST_UNKNOWN;
 }
 
 static const struct store_domain *find_domain(const struct guest *guest, const struct store_domain *domains,

@@ -38,9 +38,13 @@ void guest_bus_set(struct guest *guest, void *bus, const struct config_space_ops
 int guest_claim_function(struct guest *guest, uint16_t sbdf);
 void guest_release_function(struct guest *guest, uint16_t sbdf);
 
-/* Interrupt messages and wires for src/pci and core/irq.c; each checks the guest's type and refuses what would harm. */
+/*
+ * Interrupt messages and wires for src/pci and core/irq.c; each checks the guest's type and refuses what
+ * would harm.
+ */
 int guest_msi(struct guest *guest, uint64_t address, uint32_t data);
-int guest_intx(struct guest *guest, uint8_t slot, uint8_t pin, bool level); /* pin 0: INTA. -EOPNOTSUPP unless HVM */
+/* pin 0: INTA. -EOPNOTSUPP unless HVM */
+int guest_intx(struct guest *guest, uint8_t slot, uint8_t pin, bool level);
 int guest_isa_irq(struct guest *guest, uint8_t line, bool level);           /* -EOPNOTSUPP unless HVM */
 int guest_spi(struct guest *guest, uint32_t intid, bool level);             /* -EOPNOTSUPP unless Arm */
 

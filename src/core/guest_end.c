@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The end of a guest, whatever brought it: SIGTERM, its domain's death, an error. Devices become quiet, vCPUs take their
- * answers, then the guest is freed: always from its timer, never inside a call of one of its devices.
+ * The end of a guest, whatever brought it: SIGTERM, its domain's death, an error. Devices become quiet, vCPUs
+ * take their answers, then the guest is freed: always from its timer, never inside a call of one of its
+ * devices.
  */
 #include <errno.h>
 #include <stdarg.h>
@@ -53,7 +54,8 @@ static void finished(struct guest *guest)
         again = false;
     }
     if (guest->malformed) {
-        guest_log(guest, IOD_LOG_INFO, "%llu malformed requests, %llu accesses to addresses that no device has",
+        guest_log(guest, IOD_LOG_INFO,
+                  "%llu malformed requests, %llu accesses to addresses that no device has",
                   (unsigned long long)guest->malformed, (unsigned long long)guest->unclaimed);
     }
     guest_named_state(guest, state);
@@ -78,8 +80,8 @@ static bool is_left(const struct guest *guest)
 }
 
 /*
- * Everything of ours is quiet; now the hypervisor's side. The rest comes by the timer: the last device is still in the
- * call that told us, and must not be freed under it.
+ * Everything of ours is quiet; now the hypervisor's side. The rest comes by the timer: the last device is
+ * still in the call that told us, and must not be freed under it.
  */
 static void all_quiet(struct guest *guest)
 {
@@ -125,8 +127,10 @@ static void await_quiet_vcpus(struct guest *guest)
     list_for_each(server, &guest->servers, struct server, link) {
         bool keep = server->enabled && !guest->dead && !server_quiet(server);
         if (keep) {
-            guest_log(guest, IOD_LOG_WARNING, "ioreq server %u stays, disabled: a vCPU has not taken its answer (is the guest "
-                      "paused?); the next ioreqd removes it by its record", server->id);
+            guest_log(guest, IOD_LOG_WARNING,
+                      "ioreq server %u stays, disabled: a vCPU has not taken its answer (is the guest "
+                      "paused?); the next ioreqd removes it by its record",
+                      server->id);
         }
         server_close(server, keep);
     }

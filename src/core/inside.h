@@ -40,8 +40,8 @@ enum access_state {
 };
 
 /*
- * The cursor over one ioreq: one per vCPU of each server, and one for its buffered ring. The device contract's
- * `struct iod_access` is the same object: deferring stops the cursor, completing moves it on.
+ * The cursor over one ioreq: one per vCPU of each server, and one for its buffered ring. The device
+ * contract's `struct iod_access` is the same object: deferring stops the cursor, completing moves it on.
  */
 struct iod_access {
     struct server *server;
@@ -216,10 +216,13 @@ struct daemon {
 struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 void guest_destroy(struct guest *guest);
 void guest_begin(struct guest *guest);                                      /* its domid is known: attach */
-void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count); /* xenstore's news */
-void guest_log(struct guest *guest, enum iod_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* xenstore's news */
+void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count);
+void guest_log(struct guest *guest, enum iod_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
-void guest_await(struct guest *guest);                                      /* just added, or xenstore got lost */
+/* just added, or xenstore got lost */
+void guest_await(struct guest *guest);
 void guest_named_state(struct guest *guest, const char *state);
 void guest_retry_in(struct guest *guest, uint64_t ns); /* the guest's one timer */
 void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
@@ -264,8 +267,10 @@ void dispatch_flush(struct daemon *daemon);
 int device_parse_keys(struct iod_device *device, unsigned index, struct iod_error *error);
 
 /* device.c */
-struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index, struct iod_error *error);
-void device_open(struct iod_device *device, void (*opened)(void *self, struct iod_device *, int, const char *), void *self);
+struct iod_device *device_create(struct guest *guest, const struct device_spec *spec, unsigned index,
+                                 struct iod_error *error);
+void device_open(struct iod_device *device,
+                 void (*opened)(void *self, struct iod_device *, int, const char *), void *self);
 void device_start(struct iod_device *device);  /* opened and attached: accesses may come */
 void device_destroy(struct iod_device *device);
 void device_cancel(struct iod_device *device); /* a stop under way turns into a cancel */
@@ -282,7 +287,8 @@ struct cleanup;
 int record_write(struct server *server, uint32_t port, struct iod_error *error);
 void record_remove(struct server *server);
 /* Removes what a dead daemon left on this domain; done(self, error) is called, maybe at once. */
-struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why), void *self);
+struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why),
+                              void *self);
 void cleanup_cancel(struct cleanup *cleanup);
 
 #endif

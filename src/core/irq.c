@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Interrupts, and the one place that decides which a guest may get: on a guest without a PIC (PVH, or of unknown type)
- * an ISA or routed INTx interrupt panics the host (Xen 4.17), so such a call is refused here, whatever was configured.
+ * Interrupts, and the one place that decides which a guest may get: on a guest without a PIC (PVH, or of
+ * unknown type) an ISA or routed INTx interrupt panics the host (Xen 4.17), so such a call is refused here,
+ * whatever was configured.
  */
 #include "core/irq.h"
 
@@ -101,11 +102,13 @@ static int check_line(const struct iod_device *device, int line, struct iod_erro
     const struct guest *guest = device->guest;
     const struct iod_device *owner;
     if (guest_is_arm(guest) && line < SPI_FIRST) {
-        return iod_fail(error, EINVAL, "%s: irq=%d: expected an INTID of an SPI (32 and up)", device->id, line);
+        return iod_fail(error, EINVAL, "%s: irq=%d: expected an INTID of an SPI (32 and up)", device->id,
+                        line);
     }
     if (!guest_is_arm(guest) && guest->type != GUEST_HVM) {
         return iod_fail(error, EOPNOTSUPP,
-                        "%s: irq=%d: a guest of type %s has no ISA interrupts (Xen would panic): say --type hvm if it is one, "
+                        "%s: irq=%d: a guest of type %s has no ISA interrupts (Xen would panic): say --type "
+                        "hvm if it is one, "
                         "or irq=none to have the device polled",
                         device->id, line, guest->type == GUEST_PVH ? "pvh" : "unknown");
     }
@@ -142,7 +145,8 @@ static void drive(struct iod_irq *irq, bool level)
     int error = irq->set(irq->self, level);
     if (error && !irq->failed) {
         irq->failed = true;
-        iod_log(irq->device, IOD_LOG_ERROR, "its interrupt can't be %s: %s", level ? "raised" : "lowered", strerror(-error));
+        iod_log(irq->device, IOD_LOG_ERROR, "its interrupt can't be %s: %s", level ? "raised" : "lowered",
+                strerror(-error));
     }
 }
 

@@ -44,8 +44,9 @@ static inline void list_remove(struct list *member)
 #define list_entry(pointer, type, member) ((type *)((char *)(pointer)-offsetof(type, member)))
 #define list_first(head, type, member) (list_empty(head) ? NULL : list_entry((head)->next, type, member))
 /* The body may remove the current member, nothing else. */
-#define list_for_each(item, head, type, member) \
-     for (struct list *iter_ = (head)->next, *next_ = iter_->next; \
-         iter_ != (head) && ((item) = list_entry(iter_, type, member), true); iter_ = next_, next_ = iter_->next)
+#define list_for_each(item, head, type, member)                                                              \
+    for (struct list *iter_ = (head)->next, *next_ = iter_->next;                                            \
+         iter_ != (head) && ((item) = list_entry(iter_, type, member), true);                                \
+         iter_ = next_, next_ = iter_->next)
 
 #endif

@@ -7,7 +7,8 @@
 
 #define GUEST_ERROR_INTERVAL_NS UINT64_C(1000000000)
 
-static void log_text(struct daemon *daemon, enum iod_log_level level, const char *prefix, const char *format, va_list arguments)
+static void log_text(struct daemon *daemon, enum iod_log_level level, const char *prefix, const char *format,
+                     va_list arguments)
 {
     char text[512];
     if (!daemon->config.log || level > daemon->config.log_level) {
@@ -33,10 +34,12 @@ void guest_log(struct guest *guest, enum iod_log_level level, const char *format
     va_end(arguments);
 }
 
-static void device_log(struct iod_device *device, enum iod_log_level level, const char *format, va_list arguments)
+static void device_log(struct iod_device *device, enum iod_log_level level, const char *format,
+                       va_list arguments)
 {
     char prefix[sizeof(device->guest->name) + 64];
-    snprintf(prefix, sizeof(prefix), "%s %.60s", device->guest->name, device->id ? device->id : device->class->name);
+    snprintf(prefix, sizeof(prefix), "%s %.60s", device->guest->name,
+             device->id ? device->id : device->class->name);
     log_text(device->guest->daemon, level, prefix, format, arguments);
 }
 

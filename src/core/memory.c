@@ -8,9 +8,9 @@
 #include "core/inside.h"
 
 /*
- * Pieces are small because a page costs tens of microseconds to map on Arm: a large piece would stall every guest. A
- * piece in which some page could not be mapped is not kept; the wanted page is then mapped alone, so that a hole is
- * asked for again each time (it may have got RAM meanwhile, and no INVALIDATE says so).
+ * Pieces are small because a page costs tens of microseconds to map on Arm: a large piece would stall every
+ * guest. A piece in which some page could not be mapped is not kept; the wanted page is then mapped alone, so
+ * that a hole is asked for again each time (it may have got RAM meanwhile, and no INVALIDATE says so).
  */
 #define PIECE_PAGES 16u
 #define BUCKETS_MIN 64u
@@ -107,7 +107,8 @@ static void make_room(struct guest_memory *memory, uint64_t bytes)
     while (memory->mapped + bytes > memory->limit) {
         struct chunk *oldest = list_first(&memory->idle, struct chunk, link);
         if (!oldest) {
-            return; /* all in use: what I/O needs may pass the limit for its time; it is bounded by the queues */
+            /* all in use: what I/O needs may pass the limit for its time; it is bounded by the queues */
+            return;
         }
         table_remove(memory, oldest);
         chunk_unmap(memory, oldest);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A guest's memory: a cache of foreign mappings, bounded in bytes, mapped in small pieces. A mapping that a balloon or
- * a memory-map change made stale is dropped by memory_invalidate; while an I/O uses it, it is retired instead and goes
- * with the last user.
+ * A guest's memory: a cache of foreign mappings, bounded in bytes, mapped in small pieces. A mapping that a
+ * balloon or a memory-map change made stale is dropped by memory_invalidate; while an I/O uses it, it is
+ * retired instead and goes with the last user.
  */
 #ifndef CORE_MEMORY_H
 #define CORE_MEMORY_H
@@ -23,8 +23,8 @@ void memory_invalidate(struct guest_memory *memory);
 void memory_drop_idle(struct guest_memory *memory);
 
 /*
- * The page that holds the address, and a use of its chunk; NULL: not there. The caller gives the use back. The pointer
- * is to the byte; *room says how many bytes follow in the same mapped run.
+ * The page that holds the address, and a use of its chunk; NULL: not there. The caller gives the use back.
+ * The pointer is to the byte; *room says how many bytes follow in the same mapped run.
  */
 void *memory_get(struct guest_memory *memory, uint64_t address, size_t *room, struct chunk **chunk);
 void memory_put(struct guest_memory *memory, struct chunk *chunk);

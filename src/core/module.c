@@ -409,8 +409,10 @@ int modules_help(const struct modules *modules, const char *device, FILE *to, st
             "  %-32s first port or guest physical address\n"
             "  %-32s interrupt line (x86) or INTID from 32 up (Arm)\n",
             "id=TEXT", "bus=NAME", "addr=SLOT[.FN]", "base=NUMBER", "irq=NUMBER|none");
-    fputs("Of the backend of a device that has one; 'block.' and 'chardev.' may be left out where the device\n"
-          "itself has no option of that name (virtio-blk,path=FILE):\n", to);
+    fputs(
+        "Of the backend of a device that has one; 'block.' and 'chardev.' may be left out where the device\n"
+        "itself has no option of that name (virtio-blk,path=FILE):\n",
+        to);
     help_backends(&modules->lists[BLOCK], "block", to);
     help_backends(&modules->lists[CHARDEV], "chardev", to);
     return 0;

@@ -14,16 +14,23 @@ struct modules;
 struct modules *modules_create(void); /* NULL: out of memory */
 void modules_destroy(struct modules *modules); /* no object of any class may be left */
 /* Checks size, abi, names (no class twice) and the tables' required callbacks; `from` names it in errors. */
-int modules_add(struct modules *modules, const struct iod_module *module, const char *from, struct iod_error *error);
-/* The same for what is built in, after all modules were loaded: a class that a loaded one has already is skipped. */
+int modules_add(struct modules *modules, const struct iod_module *module, const char *from,
+                struct iod_error *error);
+/*
+ * The same for what is built in, after all modules were loaded: a class that a loaded one has already is
+ * skipped.
+ */
 int modules_add_builtin(struct modules *modules, const struct iod_module *module, const char *from,
                         struct iod_error *error);
 int modules_load(struct modules *modules, const char *path, struct iod_error *error);
 
 /* NULL with *error filled (it lists what there is). */
-const struct iod_device_class *modules_device(const struct modules *modules, const char *name, struct iod_error *error);
-const struct iod_block_class *modules_block(const struct modules *modules, const char *name, struct iod_error *error);
-const struct iod_chardev_class *modules_chardev(const struct modules *modules, const char *name, struct iod_error *error);
+const struct iod_device_class *modules_device(const struct modules *modules, const char *name,
+                                              struct iod_error *error);
+const struct iod_block_class *modules_block(const struct modules *modules, const char *name,
+                                            struct iod_error *error);
+const struct iod_chardev_class *modules_chardev(const struct modules *modules, const char *name,
+                                                struct iod_error *error);
 
 /* The file that holds the class's table: a module's, or what the core is linked into. */
 const char *modules_origin(const void *class);

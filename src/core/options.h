@@ -11,23 +11,28 @@
 #include "core/spec.h"
 
 /*
- * Makes the values for `schema` (may be NULL) out of the pairs whose key is prefix + name ("" or "block."); marks the
- * pairs it used. Defaults are filled in; required, bounds and choices checked. `what` names the owner in errors
- * ("virtio-blk", "block backend file"). With `bare`, a key without the prefix is taken too when it is not used yet
- * (virtio-blk,path=X for block.path=X). Returns NULL with *error filled; the result is freed by options_destroy.
+ * Makes the values for `schema` (may be NULL) out of the pairs whose key is prefix + name ("" or "block.");
+ * marks the pairs it used. Defaults are filled in; required, bounds and choices checked. `what` names the
+ * owner in errors
+ * ("virtio-blk", "block backend file"). With `bare`, a key without the prefix is taken too when it is not
+ * used yet (virtio-blk,path=X for block.path=X). Returns NULL with *error filled; the result is freed by
+ * options_destroy.
  */
 struct iod_options *options_parse(const struct iod_option *schema, const char *what, struct device_spec *spec,
                                   const char *prefix, bool bare, struct iod_error *error);
 void options_destroy(struct iod_options *options);
 
 /* After all schemas took theirs: an unused pair is an error that names the key and the nearest known one. */
-int options_check_unused(const struct device_spec *spec, const char *what, const struct iod_option *const *schemas,
-                         unsigned count, struct iod_error *error);
+int options_check_unused(const struct device_spec *spec, const char *what,
+                         const struct iod_option *const *schemas, unsigned count, struct iod_error *error);
 
 /* Is the table sound: names, choices, defaults, no name of the core's? A module's is checked once. */
 int options_check_schema(const struct iod_option *schema, const char *what, struct iod_error *error);
 
-/* One line an option: name=type, default, bounds, help. For --help device=NAME. `prefix` stands before each name. */
+/*
+ * One line an option: name=type, default, bounds, help. For --help device=NAME. `prefix` stands before each
+ * name.
+ */
 void options_help(FILE *to, const struct iod_option *schema, const char *prefix);
 
 /* Parses one number as IOD_OPTION_NUMBER, or size as IOD_OPTION_SIZE (suffixes). 0 or -EINVAL / -ERANGE. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Regions and PCI functions of a guest, and what the hypervisor knows of them. Changes wait for guest_commit: the
- * access that caused them ends under the old map.
+ * Regions and PCI functions of a guest, and what the hypervisor knows of them. Changes wait for guest_commit:
+ * the access that caused them ends under the old map.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -45,9 +45,10 @@ int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t b
     region->space = space;
     int result = address_space_place(&guest->spaces[space], &region->placement, base, region->length);
     if (result) {
-        return iod_fail(error, -result, "%s: %s: 0x%llx bytes at 0x%llx do not fit the guest's %s (last: 0x%llx)",
-                        region->device->id, region->name, (unsigned long long)region->length, (unsigned long long)base,
-                        space_names[space], (unsigned long long)guest->spaces[space].limit);
+        return iod_fail(
+            error, -result, "%s: %s: 0x%llx bytes at 0x%llx do not fit the guest's %s (last: 0x%llx)",
+            region->device->id, region->name, (unsigned long long)region->length, (unsigned long long)base,
+            space_names[space], (unsigned long long)guest->spaces[space].limit);
     }
     return 0;
 }
@@ -58,27 +59,30 @@ void iod_region_hide(struct iod_region *region)
 }
 
 /* Two devices that the command line puts at one place: the guest would find only the later one. */
-static int check_free(const struct iod_region *region, enum iod_space space, uint64_t base, struct iod_error *error)
+static int check_free(const struct iod_region *region, enum iod_space space, uint64_t base,
+                      struct iod_error *error)
 {
     const struct placement *other;
     const struct list *placements = &region->device->guest->spaces[space].placements;
     for (const struct list *l = placements->next; l != placements; l = l->next) {
         other = list_entry(l, const struct placement, link);
-        if (other->region && other->region != region && base <= other->end && other->start <= base + (region->length - 1)) {
-            return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=", region->device->id,
-                            region->name, space_names[space], (unsigned long long)base,
+        if (other->region && other->region != region && base <= other->end &&
+            other->start <= base + (region->length - 1)) {
+            return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=",
+                            region->device->id, region->name, space_names[space], (unsigned long long)base,
                             (unsigned long long)(base + (region->length - 1)), other->region->device->id);
         }
     }
     return 0;
 }
 
-int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback, struct iod_error *error)
+int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback,
+                          struct iod_error *error)
 {
     const struct iod_device *device = region->device;
     if (!device->keys.has_base && fallback == UINT64_MAX) {
-        return iod_fail(error, EINVAL, "%s: base= is missing: the %s where the guest finds the device", device->id,
-                        space == IOD_PIO ? "first port" : "guest physical address");
+        return iod_fail(error, EINVAL, "%s: base= is missing: the %s where the guest finds the device",
+                        device->id, space == IOD_PIO ? "first port" : "guest physical address");
     }
     uint64_t base = device->keys.has_base ? device->keys.base : fallback;
     int result = iod_region_place(region, space, base, error);
@@ -148,8 +152,8 @@ static int claim_at(struct server *server, enum iod_space space, const struct in
     if (error) {
         return error;
     }
-    error = hv->ops->range_map(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, range->start,
-                               range->end);
+    error = hv->ops->range_map(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO,
+                               range->start, range->end);
     if (error) {
         interval_set_remove(&server->ranges[space], range->start, range->end);
     }
@@ -173,8 +177,9 @@ static struct server *server_with_room(struct guest *guest, enum iod_space space
 }
 
 /*
- * First at the server whose range it extends (an access over both must find one range). At its limit Xen extends a
- * range only upwards; then, as for a range that stands alone, at one that has room, or at a new one.
+ * First at the server whose range it extends (an access over both must find one range). At its limit Xen
+ * extends a range only upwards; then, as for a range that stands alone, at one that has room, or at a new
+ * one.
  */
 static int claim_range(struct guest *guest, enum iod_space space, const struct interval *range)
 {
@@ -191,7 +196,8 @@ static int claim_range(struct guest *guest, enum iod_space space, const struct i
     }
     if (error) {
         guest_log(guest, IOD_LOG_ERROR, "can't claim %s 0x%llx-0x%llx: %s; tried again at the next change",
-                  space_names[space], (unsigned long long)range->start, (unsigned long long)range->end, strerror(-error));
+                  space_names[space], (unsigned long long)range->start, (unsigned long long)range->end,
+                  strerror(-error));
     }
     return error;
 }
@@ -208,10 +214,12 @@ static void release_range(struct server *server, enum iod_space space, const str
         if (start > end) {
             continue;
         }
-        int error = hv->ops->range_unmap(hv, guest->domid, server->id, space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, start, end);
+        int error = hv->ops->range_unmap(hv, guest->domid, server->id,
+                                         space == IOD_PIO ? RANGE_PIO : RANGE_MMIO, start, end);
         if (error) {
             guest_log(guest, IOD_LOG_ERROR, "ioreq server %u: can't give up %s 0x%llx-0x%llx: %s", server->id,
-                      space_names[space], (unsigned long long)start, (unsigned long long)end, strerror(-error));
+                      space_names[space], (unsigned long long)start, (unsigned long long)end,
+                      strerror(-error));
         }
         interval_set_remove(held, start, end);
         i = (unsigned)-1; /* the set has changed: from its start again */
@@ -255,8 +263,8 @@ static int claim_function(struct guest *guest, struct function_claim *claim)
     }
     int error = room ? hv->ops->pcidev_map(hv, guest->domid, room->id, claim->sbdf) : -ENOSPC;
     if (error) {
-        guest_log(guest, IOD_LOG_ERROR, "can't claim PCI function %02x.%x: %s", (claim->sbdf >> 3) & 0x1f, claim->sbdf & 7,
-                  strerror(-error));
+        guest_log(guest, IOD_LOG_ERROR, "can't claim PCI function %02x.%x: %s", (claim->sbdf >> 3) & 0x1f,
+                  claim->sbdf & 7, strerror(-error));
         return error;
     }
     room->functions++;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Records: what this daemon made in Xen, so that its successor can tell its own leftovers from another emulator's. One
- * file per ioreq server, RECORD_DIR/DOMID.ID, of key=value lines. And the removal of such leftovers.
+ * Records: what this daemon made in Xen, so that its successor can tell its own leftovers from another
+ * emulator's. One file per ioreq server, RECORD_DIR/DOMID.ID, of key=value lines. And the removal of such
+ * leftovers.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -27,7 +28,9 @@ struct record {
 static char *record_path(const struct daemon *daemon, uint16_t domid, uint16_t id)
 {
     char *path;
-    return !daemon->config.record_dir || asprintf(&path, "%s/%u.%u", daemon->config.record_dir, domid, id) < 0 ? NULL : path;
+    return !daemon->config.record_dir || asprintf(&path, "%s/%u.%u", daemon->config.record_dir, domid, id) < 0
+               ? NULL
+               : path;
 }
 
 int record_write(struct server *server, uint32_t port, struct iod_error *error)
@@ -41,18 +44,22 @@ int record_write(struct server *server, uint32_t port, struct iod_error *error)
     if (!server->record) {
         server->record = record_path(daemon, guest->domid, server->id);
     }
-    if (!server->record || snprintf(temporary, sizeof(temporary), "%s.new", server->record) >= (int)sizeof(temporary)) {
-        return iod_fail(error, ENOMEM, "record directory %s: the path is too long", daemon->config.record_dir);
+    if (!server->record ||
+        snprintf(temporary, sizeof(temporary), "%s.new", server->record) >= (int)sizeof(temporary)) {
+        return iod_fail(error, ENOMEM, "record directory %s: the path is too long",
+                        daemon->config.record_dir);
     }
     if (mkdir(daemon->config.record_dir, 0700) && errno != EEXIST) {
-        return iod_fail(error, errno, "can't make the record directory %s: %s", daemon->config.record_dir, strerror(errno));
+        return iod_fail(error, errno, "can't make the record directory %s: %s", daemon->config.record_dir,
+                        strerror(errno));
     }
     unlink(temporary); /* whatever stands there, a FIFO that would block us included */
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return iod_fail(error, errno, "can't write the record %s: %s", temporary, strerror(errno));
     }
-    int length = dprintf(fd, "domid=%u\nserver=%u\nvp_eport=%u\nuuid=%s\n", guest->domid, server->id, port, guest->uuid);
+    int length = dprintf(fd, "domid=%u\nserver=%u\nvp_eport=%u\nuuid=%s\n", guest->domid, server->id, port,
+                         guest->uuid);
     int failed = length < 0 ? errno : 0;
     if (close(fd) && !failed) {
         failed = errno;
@@ -97,8 +104,8 @@ static bool record_read(const char *path, struct record *record)
     uint64_t domid, id, port;
     memset(record, 0, sizeof(*record));
     if (!read_text(path, text, sizeof(text)) ||
-        sscanf(text, "domid=%8" SCNu64 " server=%8" SCNu64 " vp_eport=%10" SCNu64 " uuid=%39s", &domid, &id, &port,
-               record->uuid) < 3 ||
+        sscanf(text, "domid=%8" SCNu64 " server=%8" SCNu64 " vp_eport=%10" SCNu64 " uuid=%39s", &domid, &id,
+               &port, record->uuid) < 3 ||
         domid > UINT16_MAX || id > UINT16_MAX || port > UINT32_MAX) {
         return false;
     }
@@ -207,7 +214,8 @@ static bool take_over(struct cleanup *cleanup, uint16_t id)
     struct hypervisor *hv = guest->daemon->hv;
     struct record record;
     char why[200];
-    bool ours = cleanup->path && record_read(cleanup->path, &record) && record.domid == guest->domid && record.id == id;
+    bool ours = cleanup->path && record_read(cleanup->path, &record) && record.domid == guest->domid &&
+                record.id == id;
     if (ours && record.uuid[0] && guest->uuid[0] && strcmp(record.uuid, guest->uuid)) {
         ours = false; /* an older domain had this domid */
     }
@@ -223,13 +231,15 @@ static bool take_over(struct cleanup *cleanup, uint16_t id)
         error = bind_all(cleanup);
     }
     if (error == -EINVAL) {
-        snprintf(why, sizeof(why), "another ioreqd serves this domain: the owner of ioreq server %u (record %.100s) lives", id,
+        snprintf(why, sizeof(why),
+                 "another ioreqd serves this domain: the owner of ioreq server %u (record %.100s) lives", id,
                  cleanup->path);
         cleanup_end(cleanup, -EBUSY, why);
         return true;
     }
     if (error) {
-        guest_log(guest, IOD_LOG_WARNING, "ioreq server %u of a dead ioreqd can't be removed: %s", id, strerror(-error));
+        guest_log(guest, IOD_LOG_WARNING, "ioreq server %u of a dead ioreqd can't be removed: %s", id,
+                  strerror(-error));
         return false;
     }
     hv->ops->server_enable(hv, guest->domid, id, false);
@@ -248,7 +258,8 @@ static void await_vcpus(struct cleanup *cleanup)
             again(cleanup);
             return;
         }
-        guest_log(guest, IOD_LOG_WARNING, "ioreq server %u of a dead ioreqd stays, disabled: a vCPU does not take its answer", id);
+        guest_log(guest, IOD_LOG_WARNING,
+                  "ioreq server %u of a dead ioreqd stays, disabled: a vCPU does not take its answer", id);
     } else {
         hv->ops->server_destroy(hv, guest->domid, id);
         unlink(cleanup->path);
@@ -287,7 +298,8 @@ static void cleanup_step(void *self)
     cleanup_end(cleanup, 0, NULL);
 }
 
-struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why), void *self)
+struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why),
+                              void *self)
 {
     struct loop *loop = guest->daemon->loop;
     struct cleanup *cleanup = calloc(1, sizeof(*cleanup));
@@ -302,6 +314,7 @@ struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int 
         done(self, -ENOMEM, "out of memory");
         return NULL;
     }
-    loop->ops->timer_set(cleanup->timer, loop->ops->now_ns(loop)); /* later: the caller keeps what we return */
+    /* later: the caller keeps what we return */
+    loop->ops->timer_set(cleanup->timer, loop->ops->now_ns(loop));
     return cleanup;
 }

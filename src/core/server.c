@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Our ioreq servers. The order is a must: acquire the pages, map the ranges, enable, read vp_eport, bind (an enabled
- * server without its page makes Xen dereference NULL); and at the end: disable, answer all, wait for NONE, destroy.
+ * Our ioreq servers. The order is a must: acquire the pages, map the ranges, enable, read vp_eport, bind (an
+ * enabled server without its page makes Xen dereference NULL); and at the end: disable, answer all, wait for
+ * NONE, destroy.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -75,7 +76,8 @@ void server_bind(struct server *server)
         if (error) {
             server->unbound++;
             if (error != -EAGAIN && guest->retries == 0) {
-                guest_log(guest, IOD_LOG_WARNING, "ioreq server %u: can't bind vCPU %u's event channel %u: %s; trying again",
+                guest_log(guest, IOD_LOG_WARNING,
+                          "ioreq server %u: can't bind vCPU %u's event channel %u: %s; trying again",
                           server->id, i, remote, strerror(-error));
             }
         } else {
@@ -130,16 +132,22 @@ void server_free(struct server *server)
 static int create_failed(struct guest *guest, int error, struct iod_error *out)
 {
     if (error == -ENOSPC) {
-        return iod_fail(out, ENOSPC, "the domain has %u ioreq servers already, Xen's limit: end another emulator", SERVERS_MAX);
+        return iod_fail(out, ENOSPC,
+                        "the domain has %u ioreq servers already, Xen's limit: end another emulator",
+                        SERVERS_MAX);
     }
     if (error == -ENOSYS) {
-        return iod_fail(out, ENOSYS, "this Xen has no ioreq servers: on Arm it must be built with CONFIG_IOREQ_SERVER");
+        return iod_fail(out, ENOSYS,
+                        "this Xen has no ioreq servers: on Arm it must be built with CONFIG_IOREQ_SERVER");
     }
     if (error == -EPERM || error == -EACCES) {
-        return iod_fail(out, EPERM, "no right to emulate for domid %u: run in the hardware domain or as its device model domain",
-                        guest->domid);
+        return iod_fail(
+            out, EPERM,
+            "no right to emulate for domid %u: run in the hardware domain or as its device model domain",
+            guest->domid);
     }
-    return iod_fail(out, -error, "can't create an ioreq server for domid %u: %s", guest->domid, strerror(-error));
+    return iod_fail(out, -error, "can't create an ioreq server for domid %u: %s", guest->domid,
+                    strerror(-error));
 }
 
 int server_create(struct guest *guest, struct server **result, struct iod_error *error)
@@ -170,9 +178,10 @@ int server_create(struct guest *guest, struct server **result, struct iod_error 
         uint16_t id = server->id;
         hv->ops->server_destroy(hv, guest->domid, id); /* never enabled: nothing can be pending */
         server_free(server);
-        return iod_fail(error, -result_code, "can't map the pages of ioreq server %u of domid %u: %s%s", id, guest->domid,
-                        strerror(-result_code),
-                        result_code == -EOPNOTSUPP ? ": ioreqd needs XENMEM_acquire_resource (Xen 4.11 or newer)" : "");
+        return iod_fail(
+            error, -result_code, "can't map the pages of ioreq server %u of domid %u: %s%s", id, guest->domid,
+            strerror(-result_code),
+            result_code == -EOPNOTSUPP ? ": ioreqd needs XENMEM_acquire_resource (Xen 4.11 or newer)" : "");
     }
     list_add_tail(&guest->servers, &server->link);
     *result = server;
@@ -189,7 +198,8 @@ int server_enable(struct server *server, struct iod_error *error)
     }
     result = hv->ops->server_enable(hv, guest->domid, server->id, true);
     if (result) {
-        return iod_fail(error, -result, "can't enable ioreq server %u of domid %u: %s", server->id, guest->domid, strerror(-result));
+        return iod_fail(error, -result, "can't enable ioreq server %u of domid %u: %s", server->id,
+                        guest->domid, strerror(-result));
     }
     server->enabled = true;
     uint32_t port = hv->ops->slot_port(server->pages, 0);
@@ -203,7 +213,8 @@ int server_enable(struct server *server, struct iod_error *error)
             result = bind(&server->ring, ring_port);
         }
         if (result) {
-            return iod_fail(error, -result, "can't bind the buffered ring's event channel of ioreq server %u: %s", server->id,
+            return iod_fail(error, -result,
+                            "can't bind the buffered ring's event channel of ioreq server %u: %s", server->id,
                             strerror(-result));
         }
     }
@@ -272,7 +283,8 @@ void server_close(struct server *server, bool keep)
     if (!keep) {
         int error = guest->dead ? 0 : hv->ops->server_destroy(hv, guest->domid, server->id);
         if (error && error != -ESRCH && error != -ENOENT) {
-            guest_log(guest, IOD_LOG_WARNING, "can't destroy ioreq server %u: %s", server->id, strerror(-error));
+            guest_log(guest, IOD_LOG_WARNING, "can't destroy ioreq server %u: %s", server->id,
+                      strerror(-error));
         }
         record_remove(server);
     }

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What every source of configuration produces: a guest and its devices, as text taken apart but not yet understood. */
+/*
+ * What every source of configuration produces: a guest and its devices, as text taken apart but not yet
+ * understood.
+ */
 #ifndef CORE_SPEC_H
 #define CORE_SPEC_H
 

@@ -24,14 +24,20 @@ void writer_finish(struct iod_writer *writer); /* frees the bytes */
 size_t writer_begin(struct iod_writer *writer, const char *name);
 void writer_end(struct iod_writer *writer, size_t mark);
 
-/* Checks that the whole is well formed (bounded, no duplicate names). -EINVAL with *error filled; the reader is empty then. */
+/*
+ * Checks that the whole is well formed (bounded, no duplicate names). -EINVAL with *error filled; the reader
+ * is empty then.
+ */
 int reader_init(struct iod_reader *reader, const void *bytes, size_t length, struct iod_error *error);
 /* The list under `name`, checked likewise. -ENOENT: not there; *nested is empty then. */
-int reader_nested(const struct iod_reader *reader, const char *name, struct iod_reader *nested, struct iod_error *error);
+int reader_nested(const struct iod_reader *reader, const char *name, struct iod_reader *nested,
+                  struct iod_error *error);
 
-/* All fields of a table, from and to regs. load: unknown names are skipped, missing ones keep what regs hold; a wrong
- * length or a value that `valid` refuses is -EINVAL with *error filled, and regs are then undefined. */
+/* All fields of a table, from and to regs. load: unknown names are skipped, missing ones keep what regs hold;
+ * a wrong length or a value that `valid` refuses is -EINVAL with *error filled, and regs are then undefined.
+ */
 void fields_save(const struct iod_field *fields, const void *regs, struct iod_writer *writer);
-int fields_load(const struct iod_field *fields, void *regs, size_t regs_size, struct iod_reader *reader, struct iod_error *error);
+int fields_load(const struct iod_field *fields, void *regs, size_t regs_size, struct iod_reader *reader,
+                struct iod_error *error);
 
 #endif

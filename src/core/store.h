@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the core wants to know of xenstore: which domains are introduced. libxenstore blocks without limit, so the
- * implementation (src/xen/store.c) keeps it in a helper process; all of this is answered later, on the loop.
+ * What the core wants to know of xenstore: which domains are introduced. libxenstore blocks without limit, so
+ * the implementation (src/xen/store.c) keeps it in a helper process; all of this is answered later, on the
+ * loop.
  */
 #ifndef CORE_STORE_H
 #define CORE_STORE_H

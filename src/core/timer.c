@@ -55,7 +55,8 @@ void iod_random(struct iod_device *device, void *to, size_t length)
 {
     uint8_t *next = to;
     while (length) {
-        ssize_t got = getrandom(next, length, 0); /* never blocks once the kernel is up; up to 256 bytes never short */
+        /* never blocks once the kernel is up; up to 256 bytes never short */
+        ssize_t got = getrandom(next, length, 0);
         if (got < 0) {
             if (errno == EINTR) {
                 continue;
@@ -93,7 +94,8 @@ void timers_start(struct iod_device *device)
     }
 }
 
-struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, void (*fire)(void *self), void *self)
+struct iod_timer *iod_timer_add(struct iod_device *device, const char *name, void (*fire)(void *self),
+                                void *self)
 {
     struct iod_timer *timer = calloc(1, sizeof(*timer));
     if (!timer) {
