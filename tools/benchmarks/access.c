@@ -189,7 +189,7 @@ static void memory(struct bench *bench)
         }
         struct mock_daemon *daemon = spawn_disks(bench, guests, count);
         for (unsigned i = 0; i < 3; i++) {
-            with[round][i] = bench_status_kb(mock_daemon_pid(daemon), keys[i]);
+            with[round][i] = bench_status(mock_daemon_pid(daemon), keys[i]);
         }
         bench_end(daemon);
         for (unsigned i = 0; i < count; i++) {

@@ -23,10 +23,15 @@ void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 
 uint64_t bench_now(void);             /* monotonic, ns */
 uint64_t bench_cpu_time(pid_t pid);   /* of all its threads, ns */
+/* Its user and kernel time (ns; the kernel splits what it measured by its ticks: right over seconds) and its switches. */
+struct bench_usage {
+    uint64_t user, kernel, switches;
+};
+struct bench_usage bench_usage(pid_t pid);
 void bench_pin(pid_t pid, int cpu);   /* 0: this process; cpu -1: any */
 double bench_median(double *values, unsigned count);
-/* A value in kB of /proc/PID/status ("RssAnon:"). */
-uint64_t bench_status_kb(pid_t pid, const char *key);
+/* A number of /proc/PID/status ("RssAnon:", in kB). */
+uint64_t bench_status(pid_t pid, const char *key);
 /* A counter of the system calls that the process enters from now on; -1: the kernel does not let us count. */
 int bench_count_syscalls(pid_t pid);
 uint64_t bench_counted(int counter);

@@ -18,7 +18,7 @@
 #define IMAGE_BYTES (256u << 20)
 #define BLOCK 4096u
 #define DEPTH_MAX 32u
-#define ROUNDS 9u
+#define ROUNDS 31u /* short ones: what disturbs one does not move the median */
 
 /* Where the generator sends its requests. */
 struct target {
@@ -202,35 +202,61 @@ static void virtual_close(struct virtual *virtual)
 
 /* ---- the comparison ---- */
 
+/* cpu..., user, kernel: µs per request; switches: of ioreqd, per request. */
 struct result {
-    double ratio, syscalls, iops, cpu_us;
+    double ratio, syscalls, iops, iops_straight;
+    double cpu_straight, cpu_generator, cpu_ioreqd, user, kernel, switches;
 };
+
+/* What a side costs: generate()'s IOPS, and CPU time in µs per request of this process. */
+static double run(const struct target *target, unsigned depth, unsigned requests, unsigned *seed, double *cpu)
+{
+    uint64_t before = bench_cpu_time(getpid());
+    double iops = generate(target, depth, requests, seed);
+    *cpu = (double)(bench_cpu_time(getpid()) - before) / 1000 / requests;
+    return iops;
+}
 
 static struct result compare(struct virtual *virtual, struct straight *straight, unsigned depth, unsigned requests)
 {
     const struct target through = {virtual, virtual_put, virtual_submit, virtual_reap};
     const struct target on = {straight, straight_put, straight_submit, straight_reap};
-    double ratios[ROUNDS], calls[ROUNDS], iops[ROUNDS], cpu[ROUNDS];
+    double ratios[ROUNDS], calls[ROUNDS], iops[ROUNDS], other[ROUNDS];
+    double ioreqd[ROUNDS], generator[ROUNDS], alone[ROUNDS];
     pid_t pid = mock_daemon_pid(virtual->daemon);
     int counter = bench_count_syscalls(pid);
     unsigned seed = 1;
     generate(&through, depth, requests, &seed);
     generate(&on, depth, requests, &seed);
+    struct bench_usage begun = bench_usage(pid);
     for (unsigned i = 0; i < ROUNDS; i++) {
         unsigned again = seed;
         uint64_t calls_before = counter >= 0 ? bench_counted(counter) : 0, cpu_before = bench_cpu_time(pid);
-        double a = generate(&through, depth, requests, &seed);
-        cpu[i] = (double)(bench_cpu_time(pid) - cpu_before) / 1000 / requests;
+        double a = run(&through, depth, requests, &seed, &generator[i]);
+        ioreqd[i] = (double)(bench_cpu_time(pid) - cpu_before) / 1000 / requests;
         calls[i] = counter >= 0 ? (double)(bench_counted(counter) - calls_before) / requests : 0;
-        double b = generate(&on, depth, requests, &again);
+        double b = run(&on, depth, requests, &again, &alone[i]);
         ratios[i] = a / b;
         iops[i] = a;
+        other[i] = b;
     }
     if (counter >= 0) {
         close(counter);
     }
-    return (struct result){bench_median(ratios, ROUNDS), counter >= 0 ? bench_median(calls, ROUNDS) : -1,
-                           bench_median(iops, ROUNDS), bench_median(cpu, ROUNDS)};
+    struct bench_usage ended = bench_usage(pid);
+    double all = (double)requests * ROUNDS;
+    return (struct result){
+        .ratio = bench_median(ratios, ROUNDS),
+        .syscalls = counter >= 0 ? bench_median(calls, ROUNDS) : -1,
+        .iops = bench_median(iops, ROUNDS),
+        .iops_straight = bench_median(other, ROUNDS),
+        .cpu_straight = bench_median(alone, ROUNDS),
+        .cpu_generator = bench_median(generator, ROUNDS),
+        .cpu_ioreqd = bench_median(ioreqd, ROUNDS),
+        .user = (double)(ended.user - begun.user) / 1000 / all,
+        .kernel = (double)(ended.kernel - begun.kernel) / 1000 / all,
+        .switches = (double)(ended.switches - begun.switches) / all,
+    };
 }
 
 static void make_image(const char *path)
@@ -258,6 +284,35 @@ static void calls_line(const char *name, const struct result *result, double goa
     }
 }
 
+static void info(const char *name, const char *what, double value, const char *unit)
+{
+    char line[100];
+    snprintf(line, sizeof(line), "%s.%s", name, what);
+    bench_info(line, value, unit);
+}
+
+/*
+ * Where the time goes. What a request takes longer than on io_uring alone is CPU time (copies, rings, system calls) or
+ * waiting: for the other process to be woken, or for a CPU. On one CPU there is nothing to wait for: what is left is
+ * other programs' time.
+ */
+static void lines(const char *name, const struct result *result)
+{
+    double more = 1e6 / result->iops - 1e6 / result->iops_straight;
+    double more_cpu = result->cpu_generator + result->cpu_ioreqd - result->cpu_straight;
+    info(name, "requests", result->iops, "per-second");
+    info(name, "io_uring-cpu", result->cpu_straight, "us-per-request");
+    info(name, "generator-cpu", result->cpu_generator, "us-per-request");
+    info(name, "ioreqd-cpu", result->cpu_ioreqd, "us-per-request");
+    info(name, "ioreqd-user", result->user, "us-per-request");
+    info(name, "ioreqd-kernel", result->kernel, "us-per-request");
+    info(name, "switches", result->switches, "per-request");
+    info(name, "more-than-io_uring", more, "us-per-request");
+    info(name, "more-cpu", more_cpu, "us-per-request");
+    info(name, "more-waiting", more - more_cpu, "us-per-request");
+    info(name, "cpu-ratio", result->cpu_straight / (result->cpu_generator + result->cpu_ioreqd), "x-io_uring");
+}
+
 void bench_disk(struct bench *bench)
 {
     struct virtual virtual = {0};
@@ -269,14 +324,13 @@ void bench_disk(struct bench *bench)
     bench_pin(0, 0);
     virtual_open(bench, &virtual, path, false);
     straight_open(&straight, path, false);
-    struct result hot = compare(&virtual, &straight, DEPTH_MAX, 40000);
+    struct result hot = compare(&virtual, &straight, DEPTH_MAX, 10000);
     bench_goal("disk.hot.one-cpu.depth-32", hot.ratio, "x-io_uring", 0.6, false);
-    bench_info("disk.hot.one-cpu.depth-32.requests", hot.iops, "per-second");
-    bench_info("disk.hot.one-cpu.depth-32.ioreqd-cpu", hot.cpu_us, "us-per-request");
+    lines("disk.hot.one-cpu.depth-32", &hot);
     calls_line("disk.hot.one-cpu.depth-32.system-calls", &hot, 0.25);
-    struct result one = compare(&virtual, &straight, 1, 10000);
+    struct result one = compare(&virtual, &straight, 1, 1000);
     bench_info("disk.hot.one-cpu.depth-1", one.ratio, "x-io_uring");
-    bench_info("disk.hot.one-cpu.depth-1.requests", one.iops, "per-second");
+    lines("disk.hot.one-cpu.depth-1", &one);
     virtual_close(&virtual);
     straight_close(&straight);
 
@@ -284,13 +338,13 @@ void bench_disk(struct bench *bench)
     memset(&virtual, 0, sizeof(virtual));
     virtual_open(bench, &virtual, path, true);
     straight_open(&straight, path, true);
-    struct result direct = compare(&virtual, &straight, DEPTH_MAX, 8000);
+    struct result direct = compare(&virtual, &straight, DEPTH_MAX, 2000);
     bench_goal("disk.direct.depth-32", direct.ratio, "x-io_uring", 0.8, false);
-    bench_info("disk.direct.depth-32.requests", direct.iops, "per-second");
-    bench_info("disk.direct.depth-32.ioreqd-cpu", direct.cpu_us, "us-per-request");
+    lines("disk.direct.depth-32", &direct);
     calls_line("disk.direct.depth-32.system-calls", &direct, 0.5);
-    struct result direct_one = compare(&virtual, &straight, 1, 2000);
+    struct result direct_one = compare(&virtual, &straight, 1, 250);
     bench_info("disk.direct.depth-1", direct_one.ratio, "x-io_uring");
+    lines("disk.direct.depth-1", &direct_one);
     virtual_close(&virtual);
     straight_close(&straight);
     unlink(path);
