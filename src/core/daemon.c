@@ -79,13 +79,19 @@ static void run(void *self)
 
 /* ---- domains that die ---- */
 
+/* Also while it stops: I/O that finishes for nobody is cancelled. */
+static void check(struct guest *guest)
+{
+    if (guest->state == GUEST_RUNNING || guest->state == GUEST_STOPPING) {
+        guest_check_alive(guest);
+    }
+}
+
 static void check_all(struct daemon *daemon)
 {
     struct guest *guest;
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (guest->state == GUEST_RUNNING) {
-            guest_check_alive(guest);
-        }
+        check(guest);
     }
 }
 
@@ -98,9 +104,7 @@ static void health(void *self)
     while (count-- && (guest = list_first(&daemon->guests, struct guest, link))) {
         list_remove(&guest->link); /* to the end: round robin */
         list_add_tail(&daemon->guests, &guest->link);
-        if (guest->state == GUEST_RUNNING) {
-            guest_check_alive(guest);
-        }
+        check(guest);
     }
     daemon->loop->ops->timer_set(daemon->health,
                                  daemon->loop->ops->now_ns(daemon->loop) + HEALTH_INTERVAL_NS);
@@ -161,6 +165,12 @@ static const struct store_events store_events = {.domains = store_domains, .lost
 
 /* ---- making ---- */
 
+static void tell_stopped(void *self)
+{
+    struct daemon *daemon = self;
+    daemon->stopped(daemon->stopped_self);
+}
+
 static int start_watching(struct daemon *daemon, struct iod_error *error)
 {
     struct loop *loop = daemon->loop;
@@ -168,7 +178,8 @@ static int start_watching(struct daemon *daemon, struct iod_error *error)
     daemon->health = loop->ops->timer_add(loop, health, daemon);
     daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE,
                                                events_ready, daemon);
-    if (!daemon->run_task || !daemon->health || !daemon->event_watch) {
+    daemon->stopped_task = loop->ops->task_add(loop, tell_stopped, daemon); /* ending must not need memory */
+    if (!daemon->run_task || !daemon->stopped_task || !daemon->health || !daemon->event_watch) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
     loop->ops->timer_set(daemon->health, loop->ops->now_ns(loop) + HEALTH_INTERVAL_NS);
@@ -236,12 +247,6 @@ int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struc
     return 0;
 }
 
-static void tell_stopped(void *self)
-{
-    struct daemon *daemon = self;
-    daemon->stopped(daemon->stopped_self);
-}
-
 void daemon_guest_ended(struct daemon *daemon)
 {
     daemon->guest_count--;
@@ -259,11 +264,6 @@ void daemon_stop(struct daemon *daemon, void (*stopped)(void *self), void *self)
     daemon->stopping = true;
     daemon->stopped = stopped;
     daemon->stopped_self = self;
-    daemon->stopped_task = daemon->loop->ops->task_add(daemon->loop, tell_stopped, daemon);
-    if (!daemon->stopped_task) {
-        stopped(self);
-        return;
-    }
     if (!daemon->guest_count) {
         daemon->loop->ops->task_again(daemon->stopped_task);
     }
