@@ -444,6 +444,33 @@ START_TEST(death_while_opening)
 }
 END_TEST
 
+/* Dead while its I/O finishes for SIGTERM: nobody needs it any more. */
+START_TEST(death_while_stopping)
+{
+    struct fake_xen *fake = start_web(_i, _i ? "web" : "7");
+    if (_i) {
+        tell(7);
+    }
+    expect_guest(fake, 7, GUEST_RUNNING);
+    struct iod_device *device = hooks.probe->device;
+    hooks.quiesce_later = true;
+    daemon_stop(fake_daemon(fake), nothing, NULL);
+    expect_guest(fake, 7, GUEST_STOPPING);
+    ck_assert_int_eq(device->drain, IOD_FINISH);
+    fake_mark_dead(fake, 7);
+    if (_i) {
+        tell(0);
+    } else {
+        fake_run_ms(fake, 2000); /* without xenstore: by looking, once a second */
+    }
+    ck_assert_int_eq(device->drain, IOD_CANCEL);
+    iod_device_done(device, 0);
+    fake_run_ms(fake, 10);
+    ck_assert_ptr_null(guest_of(fake));
+    fake_free(fake);
+}
+END_TEST
+
 /* What is mapped keeps a dead domain a zombie: all but the I/O in flight goes at once. */
 START_TEST(death_gives_back_what_is_idle)
 {
@@ -567,6 +594,7 @@ static Suite *suite(void)
     tcase_add_test(c, reboot_while_stopping);
     tcase_add_test(c, reboot_before_the_news);
     tcase_add_loop_test(c, death_while_opening, 0, 2);
+    tcase_add_loop_test(c, death_while_stopping, 0, 2);
     tcase_add_test(c, death_gives_back_what_is_idle);
     tcase_add_loop_test(c, holes_are_dear, 0, 2);
     tcase_add_test(c, dma_while_stopped);
