@@ -404,14 +404,19 @@ static bool drain_ring(struct server *server, unsigned *budget)
     if (ring->active && !serve_request(ring, budget)) {
         return false;
     }
-    for (unsigned i = 0; i < RING_BUDGET && take(ring); i++) {
+    for (unsigned i = 0; i < RING_BUDGET && *budget; i++) {
+        if (!take(ring)) {
+            return true;
+        }
+        (*budget)--; /* also for what is malformed: a guest that refills the ring must not hold the round */
         if (!begin(ring)) {
             answer(ring);
         } else if (!serve_request(ring, budget)) {
             return false;
         }
     }
-    return true;
+    dispatch_ready(ring); /* not empty yet, as far as we know: nobody may overtake it */
+    return false;
 }
 
 static void serve(struct iod_access *access, unsigned *budget)
