@@ -320,7 +320,9 @@ static void copy_once(void *shared, uint8_t *bytes, size_t length, bool write)
     }
 }
 
-static int window_copy(struct iod_window *window, size_t offset, uint8_t *bytes, size_t length, bool write)
+/* Inline: the rings' fields are read and written one by one, several for each request. */
+static inline __attribute__((always_inline)) int window_copy(struct iod_window *window, size_t offset,
+                                                            uint8_t *bytes, size_t length, bool write)
 {
     if (offset > window->length || length > window->length - offset) {
         return -EFAULT;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Round trips of one port read: ioreqd against a 30-line emulator in its place, and one guest against one of 257. */
+/* Round trips of one port read: ioreqd against a 30-line emulator in its place; one guest against one of 257. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,7 +38,8 @@ static struct ratios compare(const struct side *a, const struct side *b)
     nanoseconds_per_read(a);
     nanoseconds_per_read(b);
     for (unsigned i = 0; i < ROUNDS; i++) {
-        uint64_t cpu_a = bench_cpu_time(mock_daemon_pid(a->daemon)), cpu_b = bench_cpu_time(mock_daemon_pid(b->daemon));
+        uint64_t cpu_a = bench_cpu_time(mock_daemon_pid(a->daemon));
+        uint64_t cpu_b = bench_cpu_time(mock_daemon_pid(b->daemon));
         double time_a = nanoseconds_per_read(a), time_b = nanoseconds_per_read(b);
         cpu_a = bench_cpu_time(mock_daemon_pid(a->daemon)) - cpu_a;
         cpu_b = bench_cpu_time(mock_daemon_pid(b->daemon)) - cpu_b;
@@ -46,7 +47,8 @@ static struct ratios compare(const struct side *a, const struct side *b)
         cpu[i] = (double)cpu_a / (double)cpu_b;
         absolute[i] = time_a;
     }
-    return (struct ratios){bench_median(time, ROUNDS), bench_median(cpu, ROUNDS), bench_median(absolute, ROUNDS)};
+    return (struct ratios){bench_median(time, ROUNDS), bench_median(cpu, ROUNDS),
+                           bench_median(absolute, ROUNDS)};
 }
 
 static struct mock_daemon *spawn_ioreqd(struct bench *bench, struct mock_guest *const *guests, unsigned count)
@@ -160,7 +162,8 @@ static struct mock_daemon *spawn_disks(struct bench *bench, struct mock_guest *c
     for (unsigned i = 0; i < count; i++) {
         snprintf(domids[i], sizeof(domids[i]), "%u", mock_domid(guests[i]));
         snprintf(disks[i], sizeof(disks[i]), "virtio-blk,readonly=on,path=%s/disk.img", bench->work);
-        const char *const guest[] = {"--domain", domids[i], "--type", "pvh", "--device", "pci-host", "--device", disks[i]};
+        const char *const guest[] = {"--domain", domids[i],  "--type",   "pvh",
+                                     "--device", "pci-host", "--device", disks[i]};
         memcpy(arguments + n, guest, sizeof(guest));
         n += 8;
     }
@@ -197,8 +200,10 @@ static void memory(struct bench *bench)
         }
     }
     bench_goal("guests.memory.RssAnon", (double)(with[1][0] - with[0][0]) / DISKS, "KiB-per-guest", 64, true);
-    bench_info("guests.memory.page-tables", ((double)with[1][1] - (double)with[0][1]) / DISKS, "KiB-per-guest");
-    bench_info("guests.memory.shared-mappings", ((double)with[1][2] - (double)with[0][2]) / DISKS, "KiB-per-guest");
+    bench_info("guests.memory.page-tables", ((double)with[1][1] - (double)with[0][1]) / DISKS,
+               "KiB-per-guest");
+    bench_info("guests.memory.shared-mappings", ((double)with[1][2] - (double)with[0][2]) / DISKS,
+               "KiB-per-guest");
     bench_info("guests.memory.io_uring", 1, "ring-per-loop");
     remove(path);
 }

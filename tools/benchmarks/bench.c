@@ -105,13 +105,15 @@ struct bench_usage bench_usage(pid_t pid)
     snprintf(path, sizeof(path), "/proc/%d/stat", pid);
     FILE *file = fopen(path, "re");
     const char *end = file && fgets(line, sizeof(line), file) ? strrchr(line, ')') : NULL;
-    if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &kernel) != 2) {
+    static const char fields[] = " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu";
+    if (!end || sscanf(end + 1, fields, &user, &kernel) != 2) {
         bench_fail("can't read %s", path);
     }
     fclose(file);
     uint64_t tick = 1000000000u / (uint64_t)sysconf(_SC_CLK_TCK);
     return (struct bench_usage){user * tick, kernel * tick,
-                                bench_status(pid, "voluntary_ctxt_switches:") + bench_status(pid, "nonvoluntary_ctxt_switches:")};
+                                bench_status(pid, "voluntary_ctxt_switches:") +
+                                    bench_status(pid, "nonvoluntary_ctxt_switches:")};
 }
 
 int bench_count_syscalls(pid_t pid)
@@ -122,7 +124,8 @@ int bench_count_syscalls(pid_t pid)
         return -1;
     }
     fclose(file);
-    struct perf_event_attr attributes = {.type = PERF_TYPE_TRACEPOINT, .size = sizeof(attributes), .config = id};
+    struct perf_event_attr attributes = {
+        .type = PERF_TYPE_TRACEPOINT, .size = sizeof(attributes), .config = id};
     return (int)syscall(SYS_perf_event_open, &attributes, pid, -1, -1, PERF_FLAG_FD_CLOEXEC);
 }
 

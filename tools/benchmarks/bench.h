@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the benchmarks share: daemons under the mock hypervisor, clocks of other processes, medians, one line a figure. */
+/* What the benchmarks share: daemons under the mock, clocks of other processes, medians, one line a figure. */
 #ifndef BENCH_H
 #define BENCH_H
 
@@ -23,7 +23,7 @@ void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 
 uint64_t bench_now(void);             /* monotonic, ns */
 uint64_t bench_cpu_time(pid_t pid);   /* of all its threads, ns */
-/* Its user and kernel time (ns; the kernel splits what it measured by its ticks: right over seconds) and its switches. */
+/* Its user and kernel time (ns; split by the kernel's ticks: right over seconds) and its context switches. */
 struct bench_usage {
     uint64_t user, kernel, switches;
 };
@@ -36,7 +36,7 @@ uint64_t bench_status(pid_t pid, const char *key);
 int bench_count_syscalls(pid_t pid);
 uint64_t bench_counted(int counter);
 
-/* Spawns the program and waits for `ready` in its log. The list of arguments ends with NULL; argv[0] first. */
+/* Spawns the program and waits for `ready` in its log. The arguments end with NULL; argv[0] first. */
 struct mock_daemon *bench_spawn(struct bench *bench, const char *const *arguments, const char *ready);
 void bench_end(struct mock_daemon *daemon);
 

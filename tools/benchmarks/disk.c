@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * 4 KiB random reads through virtio-blk against the same load straight on io_uring: the same generator (places, order,
- * depth, batch sizes) fills the requests and takes the completions of both.
+ * 4 KiB random reads through virtio-blk against the same load straight on io_uring: the same generator
+ * (places, order, depth, batch sizes) fills the requests and takes the completions of both.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -159,16 +159,19 @@ static unsigned virtual_reap(void *self, unsigned *slots)
 static void make_chains(struct virtual *virtual)
 {
     void *memory;
-    uint64_t headers = virtio_arena_take(&virtual->driver.arena, DEPTH_MAX * sizeof(*virtual->headers), 64, (void **)&virtual->headers);
-    uint64_t status = virtio_arena_take(&virtual->driver.arena, DEPTH_MAX, 64, (void **)(uintptr_t)&virtual->status);
-    uint64_t data = virtio_arena_take(&virtual->driver.arena, DEPTH_MAX * BLOCK, BLOCK, &memory);
+    struct virtio_arena *arena = &virtual->driver.arena;
+    const size_t header = sizeof(*virtual->headers);
+    uint64_t headers = virtio_arena_take(arena, DEPTH_MAX * header, 64, (void **)&virtual->headers);
+    uint64_t status = virtio_arena_take(arena, DEPTH_MAX, 64, (void **)(uintptr_t)&virtual->status);
+    uint64_t data = virtio_arena_take(arena, DEPTH_MAX * BLOCK, BLOCK, &memory);
     for (unsigned slot = 0; slot < DEPTH_MAX; slot++) {
         struct vring_desc *desc = &virtual->queue->desc[slot * 3];
         uint16_t next = (uint16_t)(slot * 3);
         virtual->headers[slot].type = VIRTIO_BLK_T_IN;
-        desc[0] = (struct vring_desc){.addr = headers + slot * sizeof(*virtual->headers), .len = sizeof(*virtual->headers),
+        desc[0] = (struct vring_desc){.addr = headers + slot * header, .len = (uint32_t)header,
                                       .flags = VRING_DESC_F_NEXT, .next = (uint16_t)(next + 1)};
-        desc[1] = (struct vring_desc){.addr = data + slot * BLOCK, .len = BLOCK, .flags = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
+        desc[1] = (struct vring_desc){.addr = data + slot * BLOCK, .len = BLOCK,
+                                      .flags = VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
                                       .next = (uint16_t)(next + 2)};
         desc[2] = (struct vring_desc){.addr = status + slot, .len = 1, .flags = VRING_DESC_F_WRITE};
     }
@@ -179,11 +182,14 @@ static void virtual_open(struct bench *bench, struct virtual *virtual, const cha
     char domid[8], disk[300];
     virtual->guest = mock_domain_new(bench->mock, MOCK_PVH, RAM, 1);
     snprintf(domid, sizeof(domid), "%u", mock_domid(virtual->guest));
-    snprintf(disk, sizeof(disk), "virtio-blk,addr=4,readonly=on,path=%s,cache=%s", path, direct ? "none" : "writeback");
-    const char *const arguments[] = {bench->ioreqd, "--no-xenstore", "--record-dir", "none", "--domain", domid, "--type", "pvh",
-                                     "--device", "pci-host", "--device", disk, NULL};
+    snprintf(disk, sizeof(disk), "virtio-blk,addr=4,readonly=on,path=%s,cache=%s", path,
+             direct ? "none" : "writeback");
+    const char *const arguments[] = {bench->ioreqd, "--no-xenstore", "--record-dir", "none",     "--domain",
+                                     domid,         "--type",        "pvh",          "--device", "pci-host",
+                                     "--device",    disk,            NULL};
     virtual->daemon = bench_spawn(bench, arguments, "ready: all guests are running");
-    if (virtio_pci_open(&virtual->driver, virtual->guest, 0, 4 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX, 0xe0000000,
+    if (virtio_pci_open(&virtual->driver, virtual->guest, 0, 4 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX,
+                        0xe0000000,
                         virtio_arena_make(virtual->guest, 0x100000, RAM - 0x100000)) ||
         virtio_blk_start(&virtual->blk, &virtual->driver, VIRTIO_BLK_ALL, 1, 0)) {
         bench_fail("no disk:\n%s", mock_daemon_log(virtual->daemon));
@@ -217,7 +223,8 @@ static double run(const struct target *target, unsigned depth, unsigned requests
     return iops;
 }
 
-static struct result compare(struct virtual *virtual, struct straight *straight, unsigned depth, unsigned requests)
+static struct result compare(struct virtual *virtual, struct straight *straight, unsigned depth,
+                             unsigned requests)
 {
     const struct target through = {virtual, virtual_put, virtual_submit, virtual_reap};
     const struct target on = {straight, straight_put, straight_submit, straight_reap};
@@ -292,9 +299,9 @@ static void info(const char *name, const char *what, double value, const char *u
 }
 
 /*
- * Where the time goes. What a request takes longer than on io_uring alone is CPU time (copies, rings, system calls) or
- * waiting: for the other process to be woken, or for a CPU. On one CPU there is nothing to wait for: what is left is
- * other programs' time.
+ * Where the time goes. What a request takes longer than on io_uring alone is CPU time (copies, rings, system
+ * calls) or waiting: for the other process to be woken, or for a CPU. On one CPU there is nothing to wait for
+ * when the data are in memory: what is left is other programs' time.
  */
 static void lines(const char *name, const struct result *result)
 {
@@ -310,7 +317,8 @@ static void lines(const char *name, const struct result *result)
     info(name, "more-than-io_uring", more, "us-per-request");
     info(name, "more-cpu", more_cpu, "us-per-request");
     info(name, "more-waiting", more - more_cpu, "us-per-request");
-    info(name, "cpu-ratio", result->cpu_straight / (result->cpu_generator + result->cpu_ioreqd), "x-io_uring");
+    info(name, "cpu-ratio", result->cpu_straight / (result->cpu_generator + result->cpu_ioreqd),
+         "x-io_uring");
 }
 
 void bench_disk(struct bench *bench)
