@@ -232,6 +232,10 @@ static int choose_sector(struct file *file, struct iod_block_limits *limits, str
                 path_of(file), limits->sector, rest);
         limits->capacity -= rest;
     }
+    if (limits->capacity == 0) {
+        iod_log(iod_block_device(file->block), IOD_LOG_WARNING, "%s: is empty: the disk has no sectors",
+                path_of(file));
+    }
     return 0;
 }
 
