@@ -158,7 +158,7 @@ static int add_guest(struct command_line *line, enum guest_arch arch, const char
     struct guest_spec *guests;
     uint64_t domid;
 
-    if (!domain[0] || strlen(domain) >= 128) {
+    if (!domain[0] || domain[0] == '-' || strlen(domain) >= 128) { /* -: the next option, its value forgotten */
         return iod_fail(error, EINVAL, "--domain '%.60s': expected a domid or a name of 1 to 127 characters",
                         domain);
     }

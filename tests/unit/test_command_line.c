@@ -156,6 +156,8 @@ START_TEST(refusals_say_what_was_expected)
     refused("--device x", "after its --domain");
     refused("--wait --domain 5 --device x", "--wait: belongs to a guest");
     refused("--domain 5 --device x --domain 5 --device y", "given twice");
+    refused("--domain 5 --device x --domain 0x5 --device y", "given twice");
+    refused("--domain --device x", "expected a domid or a name");
     refused("--domain 32752 --device x", "less than 32752");
     refused("--domain 5 --type pv --device x", "hvm, pvh");
     refused("--domain 5 --on-exit keep --device x", "leave, destroy");

@@ -189,6 +189,7 @@ static const struct {
     {"d,path=p,limit=4095", "file: block.limit=4095: expected at least 4096"},
     {"d,path=p,limit=4Q", "expected a size in bytes"},
     {"d,limit=4K", "block.path= is missing"},
+    {"d,path=", "block.path= is missing"},
 };
 
 START_TEST(refuses)

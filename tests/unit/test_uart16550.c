@@ -346,6 +346,19 @@ START_TEST(stop_and_reset)
 }
 END_TEST
 
+START_TEST(one_place_one_device)
+{
+    struct iod_error error = { 0 };
+    const char *both[] = { "uart16550", "uart16550,base=0x3fa,irq=3" };
+    ck_assert_ptr_null(fake_start(NULL, GUEST_HVM, both, 2, &error));
+    ck_says(error, "uart16550-1: registers: ports 0x3fa to 0x401: taken by uart16550-0");
+    both[1] = "uart16550,base=0x400,irq=3"; /* next to it */
+    fake = fake_start(NULL, GUEST_HVM, both, 2, &error);
+    ck_assert_ptr_nonnull(fake);
+    fake_stop(fake);
+}
+END_TEST
+
 START_TEST(type_unknown)
 {
     struct iod_error error = { 0 };
@@ -456,6 +469,7 @@ static Suite *suite(void)
     tcase_add_test(c, nobody_there);
     tcase_add_test(c, carrier_of_peer);
     tcase_add_test(c, stop_and_reset);
+    tcase_add_test(c, one_place_one_device);
     tcase_add_test(c, type_unknown);
     tcase_add_test(c, debugcon_writes);
     tcase_add_test(c, debugcon_waits);
