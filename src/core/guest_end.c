@@ -10,6 +10,7 @@
 
 #include "core/inside.h"
 
+#define LAST_ROUNDS 16                      /* of dispatch before the devices stop */
 #define QUIET_INTERVAL_NS UINT64_C(5000000) /* vCPUs that have not taken their answer */
 #define QUIET_RETRIES 400                   /* 2 s: a paused vCPU takes its answer only when it runs again */
 
@@ -137,6 +138,24 @@ static void await_quiet_vcpus(struct guest *guest)
     finished(guest);
 }
 
+/*
+ * What the guest did before the signal is done before its devices stop: writes that wait in the ring, string accesses
+ * that are half way (a successor would begin them anew). Bounded: the ring has 511 entries, a REP 4096 elements.
+ */
+static void serve_what_came(struct guest *guest)
+{
+    struct server *server;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (server->buf != BUFIOREQ_OFF && server->ring.state == ACCESS_IDLE) {
+            dispatch_ready(&server->ring);
+        }
+    }
+    for (unsigned round = 0; round < LAST_ROUNDS && !list_empty(&guest->ready); round++) {
+        dispatch_run(guest->daemon);
+    }
+    dispatch_flush(guest->daemon);
+}
+
 void guest_stop(struct guest *guest)
 {
     switch (guest->state) {
@@ -148,6 +167,7 @@ void guest_stop(struct guest *guest)
         guest->stop_wanted = true; /* when the devices are open */
         break;
     case GUEST_RUNNING:
+        serve_what_came(guest);
         guest_stop_devices(guest, IOD_FINISH);
         break;
     case GUEST_STOPPING:

@@ -298,6 +298,26 @@ START_TEST(sigterm_with_a_full_ring)
 }
 END_TEST
 
+/* The guest's writes are in the ring and no event told of them: SIGTERM must not lose them. */
+START_TEST(sigterm_serves_what_came)
+{
+    enum { TARGET = 0x300000, IO_BYTES = 4096, PATTERN = 0xd7 };
+    uint8_t pattern[IO_BYTES];
+    memset(pattern, PATTERN, sizeof(pattern));
+    uint8_t *target = mock_guest_ram(f.guest, TARGET, IO_BYTES);
+    run(kinds[_i], "delay=100");
+    ck_assert_int_eq(mock_drop_events(f.guest, -1, true), 0);
+    buffered_write(0, ADDRESS, 4, TARGET);
+    buffered_write(0, ADDRESS_HIGH, 4, 0);
+    buffered_write(0, START, 4, 1); /* an I/O, which SIGTERM lets finish */
+    usleep(100000);
+    ck_assert_uint_eq(target[0], 0);
+    fixture_terminate(&f);
+    ck_assert_mem_eq(target, pattern, IO_BYTES);
+    fixture_expect_clean(&f);
+}
+END_TEST
+
 START_TEST(death_with_a_full_ring)
 {
     struct mock_domain_info info;
@@ -332,6 +352,7 @@ int main(void)
     tcase_add_test(tcase, without_a_ring);
     tcase_add_loop_test(tcase, garbage, 0, 2);
     tcase_add_loop_test(tcase, sigterm_with_a_full_ring, 0, 2);
+    tcase_add_loop_test(tcase, sigterm_serves_what_came, 0, 2);
     tcase_add_loop_test(tcase, death_with_a_full_ring, 0, 2);
     suite_add_tcase(suite, tcase);
     return fixture_main(suite);
