@@ -76,8 +76,8 @@ static void commit_and_compare(struct model *model)
 {
     struct interval_set gained, lost;
     ck_assert_int_eq(address_space_commit(&model->space, &gained, &lost), 0);
-    bool told_once = tell(model, &gained, true) & tell(model, &lost, false);
-    ck_assert(told_once);
+    bool gained_once = tell(model, &gained, true), lost_once = tell(model, &lost, false);
+    ck_assert(gained_once && lost_once);
     interval_set_clear(&gained);
     interval_set_clear(&lost);
     for (uint64_t a = 0; a < SPACE; a++) {
