@@ -76,6 +76,7 @@ struct server {
     struct interval_set ranges[2]; /* by enum iod_space */
     unsigned functions;
     char *record;             /* path of its record, or NULL */
+    int record_fd;            /* the record, locked while we live; -1: none */
     struct list link;
 };
 #define SERVER_RANGES_MAX 256u /* per type, xen: MAX_NR_IO_RANGES */
@@ -286,6 +287,7 @@ void detach_end(struct detach *detach);
 struct cleanup;
 int record_write(struct server *server, uint32_t port, struct iod_error *error);
 void record_remove(struct server *server);
+void record_unlock(struct server *server); /* this process is its owner no more */
 /* Removes what a dead daemon left on this domain; done(self, error) is called, maybe at once. */
 struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why),
                               void *self);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Records: what this daemon made in Xen, so that its successor can tell its own leftovers from another
- * emulator's. One file per ioreq server, RECORD_DIR/DOMID.ID, of key=value lines. And the removal of such
- * leftovers.
+ * emulator's. One file per ioreq server, RECORD_DIR/DOMID.ID, of key=value lines, locked as long as its owner
+ * lives. And the removal of such leftovers.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,18 +61,23 @@ int record_write(struct server *server, uint32_t port, struct iod_error *error)
     }
     int length = dprintf(fd, "domid=%u\nserver=%u\nvp_eport=%u\nuuid=%s\n", guest->domid, server->id, port,
                          guest->uuid);
-    int failed = length < 0 ? errno : 0;
-    if (close(fd) && !failed) {
-        failed = errno;
-    }
-    if (!failed && rename(temporary, server->record)) {
-        failed = errno;
-    }
+    int failed = length < 0 || flock(fd, LOCK_EX | LOCK_NB) || rename(temporary, server->record) ? errno : 0;
     if (failed) {
+        close(fd);
         unlink(temporary);
         return iod_fail(error, failed, "can't write the record %s: %s", server->record, strerror(failed));
     }
+    record_unlock(server);
+    server->record_fd = fd;
     return 0;
+}
+
+void record_unlock(struct server *server)
+{
+    if (server->record_fd >= 0) {
+        close(server->record_fd);
+        server->record_fd = -1;
+    }
 }
 
 void record_remove(struct server *server)
@@ -96,6 +102,17 @@ static bool read_text(const char *path, char *text, size_t size)
     close(fd);
     text[length > 0 ? length : 0] = 0;
     return length > 0;
+}
+
+/* Does the process that wrote it live? Also when its server has no event channel yet that could say so. */
+static bool owner_lives(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    bool locked = fd >= 0 && flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return locked;
 }
 
 static bool record_read(const char *path, struct record *record)
@@ -213,7 +230,6 @@ static bool take_over(struct cleanup *cleanup, uint16_t id)
     struct guest *guest = cleanup->guest;
     struct hypervisor *hv = guest->daemon->hv;
     struct record record;
-    char why[200];
     bool ours = cleanup->path && record_read(cleanup->path, &record) && record.domid == guest->domid &&
                 record.id == id;
     if (ours && record.uuid[0] && guest->uuid[0] && strcmp(record.uuid, guest->uuid)) {
@@ -228,14 +244,12 @@ static bool take_over(struct cleanup *cleanup, uint16_t id)
         return false;
     }
     if (!error) {
-        error = bind_all(cleanup);
+        error = owner_lives(cleanup->path) ? -EINVAL : bind_all(cleanup);
     }
     if (error == -EINVAL) {
-        snprintf(why, sizeof(why),
-                 "another ioreqd serves this domain: the owner of ioreq server %u (record %.100s) lives", id,
-                 cleanup->path);
-        cleanup_end(cleanup, -EBUSY, why);
-        return true;
+        guest_log(guest, IOD_LOG_INFO, "ioreq server %u is another ioreqd's, which lives (record %s): left alone",
+                  id, cleanup->path);
+        return false;
     }
     if (error) {
         guest_log(guest, IOD_LOG_WARNING, "ioreq server %u of a dead ioreqd can't be removed: %s", id,

@@ -125,6 +125,7 @@ void server_free(struct server *server)
     interval_set_clear(&server->ranges[0]);
     interval_set_clear(&server->ranges[1]);
     free(server->slots);
+    record_unlock(server);
     free(server->record);
     free(server);
 }
@@ -163,6 +164,7 @@ int server_create(struct guest *guest, struct server **result, struct iod_error 
     }
     server->guest = guest;
     server->buf = wanted_ring(guest);
+    server->record_fd = -1;
     list_init(&server->link);
     for (unsigned i = 0; i < guest->vcpus; i++) {
         access_init(&server->slots[i], server, (uint16_t)i);

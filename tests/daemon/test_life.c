@@ -2,10 +2,13 @@
 /* The daemon's and its guests' life: attach, serve, every way to end, what it leaves and what it finds. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <xen/hvm/dm_op.h>
@@ -174,14 +177,41 @@ START_TEST(killed_and_successor)
 }
 END_TEST
 
+/* Two ioreqds on one guest: neither takes the other's server for a dead one's. */
 START_TEST(living_owner_is_left_alone)
 {
     fixture_run(&f, "--device", DEBUGCON, NULL);
-    struct mock_daemon *second = fixture_spawn(&f, "--device", DEBUGCON, NULL);
-    ck_assert_int_ne(fixture_status(second), 0);
-    fixture_expect_log(second, "another ioreqd serves this domain");
-    mock_daemon_free(second);
+    struct mock_daemon *first = f.daemon;
+    fixture_run(&f, "--device", "debugcon,base=0x500", NULL);
+    fixture_expect_log(f.daemon, "ioreq server 0 is another ioreqd's, which lives");
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
+    ck_assert_uint_eq(vcpu_inb(f.guest, 0, 0x500), 0xe9);
+    ck_assert_uint_eq(servers(), 3);
+    fixture_terminate(&f);
+    ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
+    ck_assert_uint_eq(servers(), 1);
+    ck_assert(record_exists(0) && !record_exists(1));
+    f.daemon = first;
+}
+END_TEST
+
+/* Its owner has not enabled the server yet: no event channel is bound that could say that it lives; its record does. */
+START_TEST(young_owner_is_left_alone)
+{
+    struct mock_leftover young = {.enabled = false};
+    char path[200];
+    ck_assert_int_eq(mock_leave_server(f.guest, &young, NULL), 0);
+    ck_assert_int_eq(mkdir(f.records, 0700), 0);
+    snprintf(path, sizeof(path), "%s/%s.0", f.records, f.domid);
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    ck_assert_int_gt(dprintf(fd, "domid=%s\nserver=0\nvp_eport=0\nuuid=\n", f.domid), 0);
+    ck_assert_int_eq(flock(fd, LOCK_EX), 0);
+    fixture_run(&f, "--device", DEBUGCON, NULL);
+    ck_assert_uint_eq(servers(), 3);
+    fixture_terminate(&f);
+    close(fd); /* it died */
+    fixture_run(&f, "--device", DEBUGCON, NULL);
+    fixture_expect_log(f.daemon, "removed ioreq server 0");
     ck_assert_uint_eq(servers(), 1);
 }
 END_TEST
@@ -387,6 +417,7 @@ int main(void)
     tcase_add_test(hvm, leave_and_successor);
     tcase_add_test(hvm, killed_and_successor);
     tcase_add_test(hvm, living_owner_is_left_alone);
+    tcase_add_test(hvm, young_owner_is_left_alone);
     tcase_add_test(hvm, domain_death);
     tcase_add_test(hvm, no_such_domain);
     tcase_add_test(hvm, waits_for_its_domain);
