@@ -78,7 +78,7 @@ static void done(struct iod_block_request *block, int result)
     }
     blk->in_flight--;
     if (result == 0 && request->parts && request->parts->left) {
-        if (!blk->stopping && blk_next_part(request)) {
+        if (!blk->cancelled && blk_next_part(request)) {
             iod_block_kick(blk->block);
             return;
         }

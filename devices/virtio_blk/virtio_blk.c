@@ -190,7 +190,7 @@ static void blk_start(struct iod_device *device)
 {
     struct blk *blk = iod_self(device);
 
-    blk->stopping = false;
+    blk->stopping = blk->cancelled = false;
     for (unsigned i = 0; i < blk->count; i++) {
         blk->queues[i].full = false; /* the transport looks at all queues now */
     }
@@ -202,6 +202,7 @@ static enum iod_when blk_quiesce(struct iod_device *device, enum iod_drain drain
     struct blk *blk = iod_self(device);
 
     blk->stopping = true;
+    blk->cancelled = drain_how == IOD_CANCEL;
     if (blk->in_flight) {
         blk->waiting = true;
         return IOD_LATER;

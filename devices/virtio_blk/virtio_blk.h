@@ -64,6 +64,7 @@ struct blk {
     size_t stride;        /* bytes of one request in a pool */
     unsigned in_flight;
     bool stopping, waiting; /* quiesce was called; it answered "later" */
+    bool cancelled;         /* quiesce is to cancel: a long request's other parts are given up */
 };
 
 /* A request as parsed: what is left of the chain when header and status are taken off. */
