@@ -118,6 +118,17 @@ START_TEST(drained_before_a_synchronous_access)
 END_TEST
 
 /* The ring's own event is enough: nobody asks for anything. */
+/* The ring's own event got lost: only the synchronous access can bring the daemon to look at it first. */
+START_TEST(drained_without_its_event)
+{
+    run(kinds[_i], "delay=0");
+    ck_assert_int_eq(mock_drop_events(f.guest, -1, true), 0);
+    buffered_write(0, ADDRESS, 4, 0x7000);
+    ck_assert_int_eq(mock_drop_events(f.guest, -1, false), 0);
+    ck_assert_uint_eq(read_register(1, ADDRESS), 0x7000);
+}
+END_TEST
+
 START_TEST(served_by_its_own_event)
 {
     char device[200], defer[80], path[120], text[8] = "";
@@ -343,6 +354,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, start_hvm, stop);
     tcase_set_timeout(tcase, 120);
     tcase_add_loop_test(tcase, drained_before_a_synchronous_access, 0, 2);
+    tcase_add_loop_test(tcase, drained_without_its_event, 0, 2);
     tcase_add_loop_test(tcase, served_by_its_own_event, 0, 2);
     tcase_add_loop_test(tcase, held_back_by_a_deferred_write, 0, 2);
     tcase_add_loop_test(tcase, held_back_by_a_deferred_read, 0, 2);
