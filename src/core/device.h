@@ -12,6 +12,7 @@
 #include <ioreqd/device.h>
 #include <ioreqd/region.h>
 
+#include "core/inspect.h"
 #include "core/list.h"
 #include "core/spec.h"
 
@@ -57,6 +58,12 @@ struct device_part_ops {
     int (*load)(struct device_part *part, struct iod_reader *reader, struct iod_error *error);
     /* required; frees the adder's object */
     void (*destroy)(struct device_part *part);
+    /* optional: shows itself in the object that is open (inspect.h) */
+    void (*inspect)(const struct device_part *part, struct inspector *inspector);
+    /*
+     * Optional: may the device be taken off now? False: the guest still drives it; *error says what to do. A part that can ask the guest (a PCIe slot) begins to do so.
+     */
+    bool (*removable)(struct device_part *part, struct iod_error *error);
 };
 struct device_part {
     const struct device_part_ops *ops;
@@ -83,6 +90,9 @@ struct device_backend_ops {
      */
     enum iod_when (*quiesce)(struct device_backend *backend, enum iod_drain drain);
     void (*destroy)(struct device_backend *backend); /* required: closes and frees */
+    void (*inspect)(const struct device_backend *backend, struct inspector *inspector); /* optional */
+    /* Optional: looks at its size again. 0 or a negative errno with *error filled. */
+    int (*resize)(struct device_backend *backend, struct iod_error *error);
 };
 struct device_backend {
     const struct device_backend_ops *ops;

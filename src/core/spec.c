@@ -92,6 +92,7 @@ void device_spec_finish(struct device_spec *spec)
     free(spec->pairs);
     free(spec->name);
     free(spec->text);
+    free(spec->origin);
     *spec = (struct device_spec){0};
 }
 
@@ -100,7 +101,8 @@ int device_spec_copy(struct device_spec *to, const struct device_spec *from)
     *to = (struct device_spec){0};
     to->text = from->text ? strdup(from->text) : NULL;
     to->name = from->name ? strdup(from->name) : NULL;
-    if ((from->text && !to->text) || (from->name && !to->name)) {
+    to->origin = from->origin ? strdup(from->origin) : NULL;
+    if ((from->text && !to->text) || (from->name && !to->name) || (from->origin && !to->origin)) {
         goto failed;
     }
     for (unsigned i = 0; i < from->count; i++) {
@@ -112,6 +114,22 @@ int device_spec_copy(struct device_spec *to, const struct device_spec *from)
 failed:
     device_spec_finish(to);
     return -ENOMEM;
+}
+
+int device_spec_from(struct device_spec *spec, const char *origin)
+{
+    char *copy = strdup(origin);
+    if (!copy) {
+        return -ENOMEM;
+    }
+    free(spec->origin);
+    spec->origin = copy;
+    return 0;
+}
+
+bool device_spec_equal(const struct device_spec *one, const struct device_spec *other)
+{
+    return strcmp(one->text, other->text) == 0;
 }
 
 const char *device_spec_get(const struct device_spec *spec, const char *key)
@@ -167,7 +185,8 @@ int guest_spec_copy(struct guest_spec *to, const struct guest_spec *from)
     to->devices = NULL;
     to->device_count = 0;
     to->domain = from->domain ? strdup(from->domain) : NULL;
-    if (from->domain && !to->domain) {
+    to->origin = from->origin ? strdup(from->origin) : NULL;
+    if ((from->domain && !to->domain) || (from->origin && !to->origin)) {
         goto failed;
     }
     for (unsigned i = 0; i < from->device_count; i++) {
@@ -190,5 +209,6 @@ void guest_spec_finish(struct guest_spec *spec)
     }
     free(spec->devices);
     free(spec->domain);
+    free(spec->origin);
     *spec = (struct guest_spec){0};
 }

@@ -18,8 +18,9 @@ struct option_pair {
 
 /* `NAME,key=value,...`; in a value a comma is doubled. */
 struct device_spec {
-    char *text; /* as given, for messages */
-    char *name; /* the class */
+    char *text;   /* as given, for messages */
+    char *name;   /* the class */
+    char *origin; /* who asked for it: "/etc/ioreqd/ioreqd.conf:12", "xenstore", ...; NULL: nobody says */
     struct option_pair *pairs;
     unsigned count;
 };
@@ -28,8 +29,16 @@ enum guest_arch { ARCH_X86, ARCH_ARM };
 enum guest_type { GUEST_UNKNOWN, GUEST_HVM, GUEST_PVH };
 enum on_exit { ON_EXIT_DEFAULT, ON_EXIT_LEAVE, ON_EXIT_DESTROY };
 
+/* What becomes of an access that waits longer than the guest's limit. */
+enum stuck_policy {
+    STUCK_WAIT,   /* it is reported, no more */
+    STUCK_ONES,   /* a read gets all ones, a write is dropped */
+    STUCK_DETACH, /* the device is detached: it is broken */
+};
+
 struct guest_spec {
-    char *domain;          /* domid or name */
+    char *domain;          /* domid, name, or "uuid:" and a uuid */
+    char *origin;          /* as a device's */
     bool wait;             /* the domain need not exist yet */
     bool beside;           /* another emulator (QEMU) serves the guest too: PCI slots from 0x1f downwards */
     enum guest_arch arch;
@@ -37,6 +46,10 @@ struct guest_spec {
     enum on_exit on_exit;
     enum { BUF_DEFAULT, BUF_OFF, BUF_LEGACY, BUF_ATOMIC } bufioreq;
     uint64_t map_limit;    /* bytes of guest memory kept mapped; 0: the default of the platform */
+    unsigned slots;        /* PCIe root ports to plug devices into while the guest runs; 0: none. Not for HVM */
+    enum stuck_policy stuck;
+    uint64_t stuck_ms;     /* an access that waits longer is reported; 0: the default */
+    bool unlimited;        /* no quarantine, whatever the guest does */
     struct device_spec *devices;
     unsigned device_count;
 };
@@ -45,6 +58,10 @@ struct guest_spec {
 int device_spec_parse(struct device_spec *spec, const char *text, struct iod_error *error);
 void device_spec_finish(struct device_spec *spec);
 int device_spec_copy(struct device_spec *to, const struct device_spec *from);
+/* Notes who asked for it (copied). 0 or -ENOMEM. */
+int device_spec_from(struct device_spec *spec, const char *origin);
+/* The same text, whoever asked for it? */
+bool device_spec_equal(const struct device_spec *one, const struct device_spec *other);
 /* The value of a key (the last one given), or NULL. */
 const char *device_spec_get(const struct device_spec *spec, const char *key);
 

@@ -21,10 +21,12 @@ ROOMS = {
     "src/pci": {"own": ["ioreqd/", "core/", "pci/"], "libraries": []},
     "src/virtio": {"own": ["ioreqd/", "core/", "virtio/"], "libraries": []},
     "src/backend": {"own": ["ioreqd/", "core/", "backend/"], "libraries": ["liburing"]},
-    "src/config": {"own": ["ioreqd/", "core/", "config/"], "libraries": ["libfdt"]},
-    "src/main": {"own": ["ioreqd/", "core/", "xen/", "loop/", "backend/", "config/", "main/"], "libraries": []},
+    "src/config": {"own": ["ioreqd/", "core/", "config/"], "libraries": ["libfdt", "libconfig"]},
+    "src/control": {"own": ["ioreqd/", "core/", "control/"], "libraries": ["jansson"]},
+    "src/launch": {"own": ["ioreqd/", "core/", "launch/"], "libraries": ["jansson"]},
+    "src/main": {"own": ["ioreqd/", "core/", "xen/", "loop/", "backend/", "config/", "control/", "launch/", "main/"], "libraries": ["systemd/"]},
 }
-LIBRARIES = ["xen", "event2/", "liburing", "libfdt", "check.h"]
+LIBRARIES = ["xen", "event2/", "liburing", "libfdt", "libconfig", "jansson", "systemd/", "curses", "check.h"]
 # What lies behind core/inside.h is the core's alone.
 PRIVATE = {"core/inside.h": "src/core"}
 # Devices see registers, not the host: no header of theirs may open, poll, or run anything.
