@@ -9,10 +9,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/options.h"
 
 #define RECORD_DIR "/run/ioreqd"
+#define CONFIG_FILE "/etc/ioreqd/ioreqd.conf"
+#define CONTROL_SOCKET "/run/ioreqd/control"
 #define DOMID_LIMIT 0x7ff0u /* DOMID_FIRST_RESERVED */
 
 enum flag {
@@ -24,13 +27,17 @@ enum flag {
     FLAG_EXIT_WHEN_GONE,
     FLAG_ARCH,
     FLAG_DOMAIN,
-    FLAG_WAIT,
-    FLAG_TYPE,
-    FLAG_BESIDE,
-    FLAG_ON_EXIT,
-    FLAG_MAP_LIMIT,
-    FLAG_BUFIOREQ,
-    FLAG_DEVICE,
+    FLAG_SERVICE,
+    FLAG_CONFIG,
+    FLAG_HOST_DTB,
+    FLAG_DTB,
+    FLAG_CONTROL,
+    FLAG_CONTROL_GROUP,
+    FLAG_PIDFILE,
+    FLAG_CHECK,
+    FLAG_PREFLIGHT,
+    FLAG_PRINT_DT,
+    FLAG_LIST,
     FLAG_HELP,
     FLAG_VERSION,
 };
@@ -50,7 +57,22 @@ static const struct option options[] = {
     {"on-exit", required_argument, NULL, FLAG_ON_EXIT},
     {"map-limit", required_argument, NULL, FLAG_MAP_LIMIT},
     {"bufioreq", required_argument, NULL, FLAG_BUFIOREQ},
+    {"slots", required_argument, NULL, FLAG_SLOTS},
+    {"stuck", required_argument, NULL, FLAG_STUCK},
+    {"stuck-limit", required_argument, NULL, FLAG_STUCK_LIMIT},
+    {"unlimited", no_argument, NULL, FLAG_UNLIMITED},
     {"device", required_argument, NULL, FLAG_DEVICE},
+    {"service", no_argument, NULL, FLAG_SERVICE},
+    {"config", required_argument, NULL, FLAG_CONFIG},
+    {"host-dtb", required_argument, NULL, FLAG_HOST_DTB},
+    {"dtb", required_argument, NULL, FLAG_DTB},
+    {"control", required_argument, NULL, FLAG_CONTROL},
+    {"control-group", required_argument, NULL, FLAG_CONTROL_GROUP},
+    {"pidfile", required_argument, NULL, FLAG_PIDFILE},
+    {"check", optional_argument, NULL, FLAG_CHECK},
+    {"preflight", optional_argument, NULL, FLAG_PREFLIGHT},
+    {"print-dt", required_argument, NULL, FLAG_PRINT_DT},
+    {"list", required_argument, NULL, FLAG_LIST},
     {"help", optional_argument, NULL, FLAG_HELP},
     {"version", no_argument, NULL, FLAG_VERSION},
     {NULL, 0, NULL, 0},
@@ -59,15 +81,29 @@ static const struct option options[] = {
 void command_line_usage(FILE *to)
 {
     fputs("Usage: ioreqd [OPTION]... --domain ID|NAME [GUEST OPTION]... --device SPEC... [--domain ...]...\n"
+          "       ioreqd --service [--config FILE] [OPTION]...\n"
+          "       ioreqd --check [FILE] [--dtb FILE] | --print-dt GUEST | --preflight [DOMID] | --list FILE\n"
           "Emulates devices for Xen guests.\n"
           "\n"
           "Options:\n"
+          "  --service               serve guests as they come and go, until a signal ends it\n"
+          "  --config FILE           guests of a file and of conf.d beside it\n"
+          "                          (with --service: " CONFIG_FILE ", if it exists)\n"
+          "  --host-dtb FILE|running guests of a dom0less device tree; running: this machine's own\n"
+          "  --control PATH          socket for ioreqctl (with --service: " CONTROL_SOCKET "); none: none\n"
+          "  --control-group GROUP   whose members may use it, besides root\n"
           "  --module FILE.so        load a device module; may be repeated\n"
           "  --record-dir DIR        where to note what was made in Xen (" RECORD_DIR "); none: nowhere\n"
           "  --log LEVEL             error, warning, info (the default) or debug\n"
           "  --ready-fd N            write a line to this descriptor when all guests are running\n"
+          "  --pidfile FILE          hold it locked, with our pid in it\n"
           "  --exit-when-gone        end when all guests are gone, also those with --wait\n"
-          "  --no-xenstore           never ask xenstore\n"
+          "  --no-xenstore           never ask xenstore\n",
+          to);
+    fputs("  --check [FILE]          verify a configuration file, without Xen; --dtb FILE: against this guest tree\n"
+          "  --print-dt GUEST        the partial device tree that a guest of the configuration needs\n"
+          "  --preflight [DOMID]     what will not work here (for this domain), and why\n"
+          "  --list FILE             run several emulators for one guest\n"
           "  --help [device=?|device=NAME]\n"
           "  --version\n"
           "For the guest of the last --domain (--arch before the first one: for all):\n"
@@ -78,26 +114,16 @@ void command_line_usage(FILE *to)
           "  --on-exit leave|destroy what becomes of its ioreq server when ioreqd ends\n"
           "  --map-limit SIZE        guest memory kept mapped, in bytes or with K, M, G\n"
           "  --bufioreq off|legacy|atomic\n"
+          "  --slots N               PCIe root ports to plug devices into while it runs (not for HVM)\n"
+          "  --stuck wait|ones|detach what becomes of an access that waits too long\n"
+          "  --stuck-limit MS        how long is too long (10000)\n"
+          "  --unlimited             never slow this guest down, whatever it does\n"
           "  --device NAME[,KEY=VALUE]...\n"
           "See ioreqd(8).\n",
           to);
 }
 
 /* ---- values ---- */
-
-/* The index of text in choices (ends with NULL), or -EINVAL. */
-static int choice(const char *option, const char *text, const char *const *choices, struct iod_error *error)
-{
-    char known[80] = "";
-
-    for (int i = 0; choices[i]; i++) {
-        if (strcmp(text, choices[i]) == 0) {
-            return i;
-        }
-        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "", choices[i]);
-    }
-    return iod_fail(error, EINVAL, "--%s %.60s: expected one of %s", option, text, known);
-}
 
 static int no_memory(struct iod_error *error)
 {
@@ -108,7 +134,7 @@ static int set_log(struct command_line *line, const char *text, struct iod_error
 {
     static const char *const levels[] = {"error", "warning", "info", "debug", NULL};
     static const enum iod_log_level values[] = {IOD_LOG_ERROR, IOD_LOG_WARNING, IOD_LOG_INFO, IOD_LOG_DEBUG};
-    int level = choice("log", text, levels, error);
+    int level = command_choice("log", text, levels, error);
 
     if (level < 0) {
         return level;
@@ -185,65 +211,6 @@ static int add_guest(struct command_line *line, enum guest_arch arch, const char
     return 0;
 }
 
-/* ---- options of one guest ---- */
-
-static int set_chosen(struct guest_spec *guest, int flag, const char *text, struct iod_error *error)
-{
-    static const char *const types[] = {"hvm", "pvh", NULL};
-    static const char *const ends[] = {"leave", "destroy", NULL};
-    static const char *const kinds[] = {"off", "legacy", "atomic", NULL};
-    int chosen;
-
-    switch (flag) {
-    case FLAG_TYPE:
-        chosen = choice("type", text, types, error);
-        guest->type = chosen == 0 ? GUEST_HVM : GUEST_PVH;
-        break;
-    case FLAG_ON_EXIT:
-        chosen = choice("on-exit", text, ends, error);
-        guest->on_exit = chosen == 0 ? ON_EXIT_LEAVE : ON_EXIT_DESTROY;
-        break;
-    default:
-        chosen = choice("bufioreq", text, kinds, error);
-        guest->bufioreq = chosen == 0 ? BUF_OFF : chosen == 1 ? BUF_LEGACY : BUF_ATOMIC;
-    }
-    return chosen < 0 ? chosen : 0;
-}
-
-static int set_map_limit(struct guest_spec *guest, const char *text, struct iod_error *error)
-{
-    if (option_parse_size(text, &guest->map_limit) || !guest->map_limit) {
-        return iod_fail(error, EINVAL, "--map-limit %.60s: expected bytes above 0, or with K, M, G or T",
-                        text);
-    }
-    return 0;
-}
-
-static int set_of_guest(struct command_line *line, int flag, const char *name, const char *text,
-                        struct iod_error *error)
-{
-    struct guest_spec *guest;
-
-    if (!line->guest_count) {
-        return iod_fail(error, EINVAL, "--%s: belongs to a guest: expected after its --domain", name);
-    }
-    guest = &line->guests[line->guest_count - 1];
-    switch (flag) {
-    case FLAG_WAIT:
-        guest->wait = true;
-        return 0;
-    case FLAG_BESIDE:
-        guest->beside = true;
-        return 0;
-    case FLAG_MAP_LIMIT:
-        return set_map_limit(guest, text, error);
-    case FLAG_DEVICE:
-        return guest_spec_add_device(guest, text, error);
-    default:
-        return set_chosen(guest, flag, text, error);
-    }
-}
-
 /* ---- the whole line ---- */
 
 static int set_help(struct command_line *line, const char *about, struct iod_error *error)
@@ -260,11 +227,34 @@ static int set_help(struct command_line *line, const char *about, struct iod_err
     return 0;
 }
 
+/* The guest of the last --domain, or NULL with *error filled. */
+static struct guest_spec *last_guest(struct command_line *line, const char *name, struct iod_error *error)
+{
+    if (!line->guest_count) {
+        iod_fail(error, EINVAL, "--%s: belongs to a guest: expected after its --domain", name);
+        return NULL;
+    }
+    return &line->guests[line->guest_count - 1];
+}
+
+/* --check, --preflight, ...: one of them is what the program does. */
+static int set_command(struct command_line *line, enum command command, const char *subject,
+                       struct iod_error *error)
+{
+    if (line->command != COMMAND_RUN) {
+        return iod_fail(error, EINVAL,
+                        "expected one of --service, --check, --preflight, --print-dt and --list");
+    }
+    line->command = command;
+    line->subject = subject;
+    return 0;
+}
+
 static int set_arch(struct command_line *line, enum guest_arch *all, const char *text,
                     struct iod_error *error)
 {
     static const char *const arches[] = {"x86", "arm", NULL};
-    int arch = choice("arch", text, arches, error);
+    int arch = command_choice("arch", text, arches, error);
 
     if (arch < 0) {
         return arch;
@@ -273,14 +263,21 @@ static int set_arch(struct command_line *line, enum guest_arch *all, const char 
     return 0;
 }
 
+static const char *unless_none(const char *text)
+{
+    return strcmp(text, "none") ? text : NULL;
+}
+
 static int set_flag(struct command_line *line, enum guest_arch *all, int flag, const char *name,
                     const char *text, struct iod_error *error)
 {
+    struct guest_spec *guest;
+
     switch (flag) {
     case FLAG_MODULE:
         return add_module(line, text, error);
     case FLAG_RECORD_DIR:
-        line->record_dir = strcmp(text, "none") ? text : NULL;
+        line->record_dir = unless_none(text);
         return 0;
     case FLAG_LOG:
         return set_log(line, text, error);
@@ -296,45 +293,100 @@ static int set_flag(struct command_line *line, enum guest_arch *all, int flag, c
         return set_arch(line, all, text, error);
     case FLAG_DOMAIN:
         return add_guest(line, *all, text, error);
+    case FLAG_CONFIG:
+        line->config = text;
+        return 0;
+    case FLAG_HOST_DTB:
+        line->host_dtb = text;
+        return 0;
+    case FLAG_DTB:
+        line->dtb = text;
+        return 0;
+    case FLAG_CONTROL:
+        line->control = unless_none(text);
+        return 0;
+    case FLAG_CONTROL_GROUP:
+        line->control_group = text;
+        return 0;
+    case FLAG_PIDFILE:
+        line->pidfile = text;
+        return 0;
     case FLAG_VERSION:
         line->command = COMMAND_VERSION;
         return 0;
     default:
-        return set_of_guest(line, flag, name, text, error);
+        guest = last_guest(line, name, error);
+        return guest ? command_guest_set(guest, (enum guest_flag)flag, name, text, error) : -EINVAL;
     }
 }
 
-static bool is_domid(const char *domain)
+/* The options that say what the program does; true if it was one. `next`: a word that may be its argument. */
+static bool set_what(struct command_line *line, int flag, const char *text, const char **next,
+                     int *result, struct iod_error *error)
 {
-    uint64_t number;
+    enum command command;
+    const char *subject = text;
 
-    return option_parse_number(domain, &number) == 0;
+    switch (flag) {
+    case FLAG_SERVICE:
+        command = COMMAND_SERVICE;
+        break;
+    case FLAG_CHECK:
+        command = COMMAND_CHECK;
+        break;
+    case FLAG_PREFLIGHT:
+        command = COMMAND_PREFLIGHT;
+        break;
+    case FLAG_PRINT_DT:
+        command = COMMAND_PRINT_DT;
+        break;
+    case FLAG_LIST:
+        command = COMMAND_LIST;
+        break;
+    default:
+        return false;
+    }
+    if (!subject && (command == COMMAND_CHECK || command == COMMAND_PREFLIGHT)) {
+        subject = *next; /* --check FILE, as well as --check=FILE */
+    } else {
+        *next = NULL;
+    }
+    *result = set_command(line, command, subject, error);
+    return true;
+}
+
+static void set_defaults(struct command_line *line, bool config_given, bool control_given)
+{
+    if (line->command == COMMAND_SERVICE || line->command == COMMAND_PRINT_DT ||
+        line->command == COMMAND_CHECK) {
+        bool named = config_given || (line->command == COMMAND_CHECK && line->subject);
+        if (!named && (line->command != COMMAND_SERVICE || access(CONFIG_FILE, F_OK) == 0)) {
+            line->config = CONFIG_FILE;
+        }
+    }
+    if (line->command == COMMAND_CHECK && line->subject) {
+        line->config = line->subject;
+    }
+    if (line->command == COMMAND_SERVICE && !control_given) {
+        line->control = CONTROL_SOCKET;
+    }
 }
 
 static int check(const struct command_line *line, struct iod_error *error)
 {
-    if (line->command != COMMAND_RUN) {
-        return 0;
+    if (line->command != COMMAND_RUN && line->command != COMMAND_SERVICE) {
+        return line->command == COMMAND_LIST && line->guest_count
+                   ? iod_fail(error, EINVAL, "--list: the guest is named in its file: expected no --domain")
+                   : 0;
     }
-    if (!line->guest_count) {
-        return iod_fail(error, EINVAL, "no guest: expected --domain ID|NAME; see ioreqd --help");
+    if (line->command == COMMAND_RUN && !line->guest_count && !line->config && !line->host_dtb) {
+        return iod_fail(error, EINVAL,
+                        "no guest: expected --domain ID|NAME, --config FILE or --service; see ioreqd --help");
     }
     for (unsigned i = 0; i < line->guest_count; i++) {
-        const struct guest_spec *guest = &line->guests[i];
-        if (!guest->device_count) {
-            return iod_fail(error, EINVAL, "--domain %.60s: expected at least one --device", guest->domain);
-        }
-        if (guest->arch == ARCH_ARM && guest->type != GUEST_UNKNOWN) {
-            return iod_fail(error, EINVAL, "--domain %.60s: --type is of x86 guests only", guest->domain);
-        }
-        if (guest->arch == ARCH_ARM && guest->bufioreq != BUF_DEFAULT && guest->bufioreq != BUF_OFF) {
-            return iod_fail(error, EINVAL, "--domain %.60s: Xen has no buffered ring on Arm: --bufioreq off",
-                            guest->domain);
-        }
-        if (line->no_xenstore && !is_domid(guest->domain)) {
-            return iod_fail(error, EINVAL,
-                            "--domain %.60s: a name needs xenstore: expected a domid with --no-xenstore",
-                            guest->domain);
+        int ret = command_guest_check(&line->guests[i], line->no_xenstore, error);
+        if (ret) {
+            return ret;
         }
     }
     return 0;
@@ -356,6 +408,7 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
     enum guest_arch all;
     struct guest_spec host;
     int flag, which = 0, ret = 0;
+    bool config_given = false, control_given = false;
 
     guest_spec_init(&host);
     all = host.arch;
@@ -369,12 +422,20 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
             bool next = !optarg && optind < argc && argv[optind][0] != '-';
             return set_help(line, next ? argv[optind] : optarg, error);
         }
+        const char *next = !optarg && optind < argc && argv[optind][0] != '-' ? argv[optind] : NULL;
+        if (set_what(line, flag, optarg, &next, &ret, error)) {
+            optind += next != NULL;
+            continue;
+        }
+        config_given = config_given || flag == FLAG_CONFIG;
+        control_given = control_given || flag == FLAG_CONTROL;
         ret = set_flag(line, &all, flag, options[which].name, optarg, error);
     }
     if (!ret && optind < argc) {
         ret = iod_fail(error, EINVAL, "%.80s: expected an option (a value with blanks needs quotes)",
                        argv[optind]);
     }
+    set_defaults(line, config_given, control_given);
     return ret ? ret : check(line, error);
 }
 
@@ -390,12 +451,15 @@ void command_line_finish(struct command_line *line)
 
 bool command_line_needs_store(const struct command_line *line)
 {
-    for (unsigned i = 0; i < line->guest_count && !line->no_xenstore; i++) {
+    if (line->no_xenstore) {
+        return false;
+    }
+    for (unsigned i = 0; i < line->guest_count; i++) {
         const struct guest_spec *guest = &line->guests[i];
-        if (guest->wait || !is_domid(guest->domain) ||
+        if (guest->wait || !command_is_domid(guest->domain) ||
             (guest->arch == ARCH_X86 && guest->type == GUEST_UNKNOWN)) {
             return true;
         }
     }
-    return false;
+    return line->command == COMMAND_SERVICE || line->config || line->host_dtb;
 }

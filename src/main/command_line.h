@@ -13,6 +13,11 @@
 
 enum command {
     COMMAND_RUN,
+    COMMAND_SERVICE,      /* --service: the hardware domain's daemon */
+    COMMAND_CHECK,        /* --check [FILE] */
+    COMMAND_PREFLIGHT,    /* --preflight [DOMID] */
+    COMMAND_PRINT_DT,     /* --print-dt GUEST */
+    COMMAND_LIST,         /* --list FILE */
     COMMAND_HELP,         /* --help */
     COMMAND_HELP_DEVICES, /* --help device=? */
     COMMAND_HELP_DEVICE,  /* --help device=NAME */
@@ -22,6 +27,13 @@ enum command {
 struct command_line {
     enum command command;
     const char *help_device; /* COMMAND_HELP_DEVICE; a piece of argv */
+    const char *subject;     /* of --check, --preflight, --print-dt, --list; a piece of argv, or NULL */
+    const char *config;      /* --config; a piece of argv, or NULL: none */
+    const char *host_dtb;    /* --host-dtb; "running": the machine's own; NULL: none */
+    const char *dtb;         /* --dtb, for --check */
+    const char *control;     /* --control: path of the socket; NULL: none */
+    const char *control_group; /* --control-group; NULL: root alone */
+    const char *pidfile;     /* --pidfile; NULL: none */
     struct guest_spec *guests;
     unsigned guest_count;
     const char **modules; /* pieces of argv */
@@ -42,5 +54,28 @@ void command_line_finish(struct command_line *line);
 bool command_line_needs_store(const struct command_line *line);
 
 void command_line_usage(FILE *to);
+
+/* ---- command_guest.c: the options that belong to one guest ---- */
+enum guest_flag {
+    FLAG_TYPE = 512, /* past the other flags */
+    FLAG_WAIT,
+    FLAG_BESIDE,
+    FLAG_ON_EXIT,
+    FLAG_MAP_LIMIT,
+    FLAG_BUFIOREQ,
+    FLAG_SLOTS,
+    FLAG_STUCK,
+    FLAG_STUCK_LIMIT,
+    FLAG_UNLIMITED,
+    FLAG_DEVICE,
+};
+/* The value of option --NAME; text is NULL for one without a value. */
+int command_guest_set(struct guest_spec *guest, enum guest_flag flag, const char *name, const char *text,
+                      struct iod_error *error);
+bool command_is_domid(const char *domain);
+/* Do the options of this guest fit each other? */
+int command_guest_check(const struct guest_spec *guest, bool no_xenstore, struct iod_error *error);
+/* The index of text in choices (ends with NULL), or -EINVAL. */
+int command_choice(const char *option, const char *text, const char *const *choices, struct iod_error *error);
 
 #endif
