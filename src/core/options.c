@@ -342,6 +342,15 @@ static void consider(struct nearest *nearest, const char *key, const char *name)
     }
 }
 
+const char *options_nearest(const char *name, const char *const *names)
+{
+    struct nearest nearest = {0};
+    for (; *names; names++) {
+        consider(&nearest, name, *names);
+    }
+    return nearest.name;
+}
+
 static int fail_unknown(const char *key, const char *what, const struct iod_option *const *schemas,
                         unsigned count, struct iod_error *error)
 {

@@ -26,6 +26,9 @@ void options_destroy(struct iod_options *options);
 int options_check_unused(const struct device_spec *spec, const char *what,
                          const struct iod_option *const *schemas, unsigned count, struct iod_error *error);
 
+/* Which of the names (ends with NULL) is most likely meant; NULL: there are none. */
+const char *options_nearest(const char *name, const char *const *names);
+
 /* Is the table sound: names, choices, defaults, no name of the core's? A module's is checked once. */
 int options_check_schema(const struct iod_option *schema, const char *what, struct iod_error *error);
 
