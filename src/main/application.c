@@ -10,11 +10,15 @@
 #include "core/daemon.h"
 #include "loop/event_loop.h"
 #include "main/builtin.h"
+#include "main/pidfile.h"
+#include "main/service.h"
 #include "xen/xen.h"
 
 struct application {
     const struct command_line *line;
     struct logger *logger;
+    struct service *service;
+    int pidfile;
     struct loop *loop;
     struct hypervisor *hypervisor;
     struct store *store;
@@ -59,6 +63,7 @@ static void stop(struct application *app)
 {
     if (!app->stopping) {
         app->stopping = true;
+        service_stopping(app->service);
         daemon_stop(app->daemon, stopped, app);
     }
 }
@@ -83,6 +88,7 @@ static void announce(struct application *app)
     static const char line[] = "ready\n";
 
     app->ready = true;
+    service_ready(app->service);
     logger_log(app->logger, IOD_LOG_INFO, NULL, "ready: all guests are running");
     if (app->line->ready_fd >= 0) {
         if (write(app->line->ready_fd, line, sizeof(line) - 1) < 0) {
@@ -178,7 +184,8 @@ static int make_loop(struct application *app, struct iod_error *error)
             return iod_fail(error, -ret, "signal %s: %s", strsignal(signals[i]), strerror(-ret));
         }
     }
-    return 0;
+    app->service = service_create(app->loop);
+    return app->service ? 0 : iod_fail(error, ENOMEM, "out of memory");
 }
 
 static int make_daemon(struct application *app, struct iod_error *error)
@@ -189,6 +196,12 @@ static int make_daemon(struct application *app, struct iod_error *error)
     app->ended = calloc(line->guest_count, sizeof(*app->ended));
     if (!app->running || !app->ended) {
         return iod_fail(error, ENOMEM, "out of memory");
+    }
+    if (line->pidfile) {
+        app->pidfile = pidfile_lock(line->pidfile, error);
+        if (app->pidfile < 0) {
+            return -error->code;
+        }
     }
     if (make_loop(app, error)) {
         return -error->code;
@@ -232,6 +245,10 @@ static void finish(struct application *app)
     if (app->modules) {
         modules_destroy(app->modules);
     }
+    service_destroy(app->service);
+    if (app->line->pidfile) {
+        pidfile_remove(app->line->pidfile, app->pidfile);
+    }
     if (app->loop) {
         app->loop->ops->task_remove(app->look);
         event_loop_destroy(app->loop);
@@ -267,7 +284,7 @@ static enum exit_code serve(struct application *app)
 
 enum exit_code application_run(const struct command_line *line, struct logger *logger)
 {
-    struct application app = {.line = line, .logger = logger};
+    struct application app = {.line = line, .logger = logger, .pidfile = -1};
     struct iod_error error = {0};
     enum exit_code code = add_modules(&app, &error);
 
@@ -292,7 +309,7 @@ enum exit_code application_run(const struct command_line *line, struct logger *l
 
 enum exit_code application_help(const struct command_line *line, struct logger *logger)
 {
-    struct application app = {.line = line, .logger = logger};
+    struct application app = {.line = line, .logger = logger, .pidfile = -1};
     struct iod_error error = {0};
     enum exit_code code = add_modules(&app, &error);
 

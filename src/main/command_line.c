@@ -355,19 +355,18 @@ static bool set_what(struct command_line *line, int flag, const char *text, cons
     return true;
 }
 
-static void set_defaults(struct command_line *line, bool config_given, bool control_given)
+static void set_defaults(struct command_line *line)
 {
-    if (line->command == COMMAND_SERVICE || line->command == COMMAND_PRINT_DT ||
-        line->command == COMMAND_CHECK) {
-        bool named = config_given || (line->command == COMMAND_CHECK && line->subject);
-        if (!named && (line->command != COMMAND_SERVICE || access(CONFIG_FILE, F_OK) == 0)) {
-            line->config = CONFIG_FILE;
-        }
-    }
+    bool service = line->command == COMMAND_SERVICE;
+
     if (line->command == COMMAND_CHECK && line->subject) {
         line->config = line->subject;
     }
-    if (line->command == COMMAND_SERVICE && !control_given) {
+    if (!line->config && (line->command == COMMAND_CHECK || line->command == COMMAND_PRINT_DT ||
+                          (service && access(CONFIG_FILE, F_OK) == 0))) {
+        line->config = CONFIG_FILE;
+    }
+    if (service && !line->control_given) {
         line->control = CONTROL_SOCKET;
     }
 }
@@ -408,7 +407,6 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
     enum guest_arch all;
     struct guest_spec host;
     int flag, which = 0, ret = 0;
-    bool config_given = false, control_given = false;
 
     guest_spec_init(&host);
     all = host.arch;
@@ -427,15 +425,16 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
             optind += next != NULL;
             continue;
         }
-        config_given = config_given || flag == FLAG_CONFIG;
-        control_given = control_given || flag == FLAG_CONTROL;
+        line->record_dir_given = line->record_dir_given || flag == FLAG_RECORD_DIR;
+        line->log_given = line->log_given || flag == FLAG_LOG;
+        line->control_given = line->control_given || flag == FLAG_CONTROL;
         ret = set_flag(line, &all, flag, options[which].name, optarg, error);
     }
     if (!ret && optind < argc) {
         ret = iod_fail(error, EINVAL, "%.80s: expected an option (a value with blanks needs quotes)",
                        argv[optind]);
     }
-    set_defaults(line, config_given, control_given);
+    set_defaults(line);
     return ret ? ret : check(line, error);
 }
 

@@ -41,6 +41,7 @@ struct command_line {
     const char *record_dir; /* NULL: no records */
     enum iod_log_level log_level;
     int ready_fd; /* -1: none */
+    bool record_dir_given, log_given, control_given; /* else the configuration may say */
     bool no_xenstore;
     bool exit_when_gone;
 };
