@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Quarantine. A guest whose requests make no sense, or too many of the kind that cost the daemon, has its answers
+ * delayed: what it asks is served in order and in full, but it gets no more than LIMIT_SHARE_PPM of the loop's time.
+ *
+ * Each guest has an account. What costs charges points (limit_charge); a guest without such deeds, however busy, has
+ * none, and no clock is read for it. An account that fills within a second makes the guest suspicious: its time is
+ * measured. Points and measured time together, above their bounds within one second, make it limited: reported by a line and
+ * EVENT_LIMITED. It ends after some seconds with hardly a point, more of them after each relapse.
+ */
+#ifndef CORE_LIMIT_H
+#define CORE_LIMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct guest;
+struct iod_device;
+
+#define LIMIT_SHARE_PPM 10000u /* of the loop's time, while limited */
+
+/* What is charged; the points are in limit.c. */
+enum limit_deed {
+    DEED_MALFORMED,   /* a request that Xen never makes */
+    DEED_UNCLAIMED,   /* an address that no device has */
+    DEED_HOLE,        /* data where there is no memory */
+    DEED_GUEST_ERROR, /* what no driver does */
+    DEED_RESET,       /* of a device */
+    DEED_COMMIT,      /* ranges changed: hypercalls */
+    DEED_INVALIDATE,  /* all mappings dropped */
+    DEED_MISS,        /* memory mapped that no I/O of its asked for */
+    DEED_EMPTY_KICK,  /* a notification without new buffers */
+    DEED_CONFIG,      /* a configuration cycle */
+    DEED_COUNT,
+};
+
+/* For the rooms above the core: `times` such deeds by the device's guest. */
+void limit_charge_device(struct iod_device *device, enum limit_deed deed, unsigned times);
+
+#endif
