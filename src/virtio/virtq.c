@@ -76,14 +76,19 @@ static unsigned look(struct iod_virtq *queue)
     return (unsigned)count;
 }
 
-/* Asks for a kick, then looks once more: the driver may have added an entry before it saw the wish. */
+/*
+ * Asks for a kick at the first entry that we have not seen, then looks once more: the driver may have added it before
+ * it saw the wish. How many it added. Entries that were seen and put back (iod_virtq_unpop) are none: a device that
+ * waits for more of them would be woken for nothing, or by EVENT_IDX never.
+ */
 static unsigned look_with_kicks_on(struct iod_virtq *queue)
 {
     const struct virtq_regs *regs = virtq_regs(queue);
+    const uint16_t seen = queue->avail;
     bool ok = true;
 
     if (has_events(queue)) {
-        ok = write16(queue, queue->device, used_entry(regs->size), regs->next_avail);
+        ok = write16(queue, queue->device, used_entry(regs->size), seen);
     } else if (queue->unnotified) {
         ok = write16(queue, queue->device, USED_FLAGS, 0);
         queue->unnotified = false;
@@ -92,7 +97,8 @@ static unsigned look_with_kicks_on(struct iod_virtq *queue)
         return 0;
     }
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return look(queue);
+    look(queue);
+    return (uint16_t)(queue->avail - seen);
 }
 
 /*

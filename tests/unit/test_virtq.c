@@ -255,6 +255,33 @@ START_TEST(kicks_asked_for_last)
 }
 END_TEST
 
+/* A device that puts chains back because they are too few hears of the next one, and only of that. */
+START_TEST(kicks_for_more_than_was_put_back)
+{
+    struct iod_virtq *queue = iod_virtio_queue(fake.virtio, 0);
+
+    bring_up(_i ? ALL_RING_FEATURES : 0);
+    fake_set(guest, 0, FAKE_BASE, 4, 0, 0);
+    fake_offer(guest, 0);
+    fake_offer(guest, 0);
+    ck_assert_int_eq(fake_pop(&fake), 1);
+    ck_assert_int_eq(fake_pop(&fake), 1);
+    ck_assert_int_eq(fake_pop(&fake), 0);
+    iod_virtq_unpop(queue);
+    iod_virtq_unpop(queue);
+    fake.notified[0] = 0;
+    fake_tasks(device); /* the end of the batch: asks for kicks */
+    fake_tasks(device);
+    ck_assert_uint_eq(fake.notified[0], 0); /* what it knows already is no news */
+    ck_assert_uint_eq(*fake_avail_event(guest), _i ? 2 : 0);
+    ck_assert_uint_eq(fake_used(guest)[0], 0);
+    ck_assert_int_eq(fake_pop(&fake), 1); /* it is all still there */
+    ck_assert_int_eq(fake_pop(&fake), 1);
+    fake_offer(guest, 0);
+    ck_assert_int_eq(fake_pop(&fake), 1);
+}
+END_TEST
+
 START_TEST(indirect)
 {
     struct vring_desc *table = fake_at(guest, FAKE_BASE + 0x8000, 16 * 1024);
@@ -489,6 +516,7 @@ int main(void)
     tcase_add_test(tests, suppression_by_flags);
     tcase_add_test(tests, event_index);
     tcase_add_test(tests, kicks_asked_for_last);
+    tcase_add_loop_test(tests, kicks_for_more_than_was_put_back, 0, 2);
     tcase_add_test(tests, indirect);
     tcase_add_loop_test(tests, hostile_chains, 0, (int)(sizeof(bad_chains) / sizeof(bad_chains[0])));
     tcase_add_test(tests, chain_of_too_many_buffers);
