@@ -14,6 +14,7 @@
 
 struct iod_block_class;
 struct iod_chardev_class;
+struct iod_netdev_class;
 
 struct iod_module {
     size_t size;                                      /* sizeof(struct iod_module) */
@@ -21,6 +22,7 @@ struct iod_module {
     const struct iod_device_class *const *devices;    /* each list ends with NULL; NULL: none */
     const struct iod_block_class *const *blocks;
     const struct iod_chardev_class *const *chardevs;
+    const struct iod_netdev_class *const *netdevs;    /* a module's table may end before it */
 };
 
 #define IOD_MODULE(name) \

@@ -10,9 +10,14 @@ static const struct iod_chardev_class *const chardevs[] = {
     &stdio_chardev_class, &null_chardev_class,   NULL,
 };
 
+static const struct iod_netdev_class *const netdevs[] = {
+    &tap_netdev_class, &null_netdev_class, NULL,
+};
+
 const struct iod_module iod_module_backends = {
     .size = sizeof(struct iod_module),
     .abi = IOD_ABI,
     .blocks = blocks,
     .chardevs = chardevs,
+    .netdevs = netdevs,
 };

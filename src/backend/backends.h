@@ -6,11 +6,13 @@
 #include <ioreqd/block.h>
 #include <ioreqd/chardev.h>
 #include <ioreqd/module.h>
+#include <ioreqd/netdev.h>
 
 extern const struct iod_module iod_module_backends;
 
 extern const struct iod_block_class file_block_class, delay_block_class, error_block_class;
 extern const struct iod_chardev_class pty_chardev_class, socket_chardev_class, file_chardev_class,
     stdio_chardev_class, null_chardev_class;
+extern const struct iod_netdev_class tap_netdev_class, null_netdev_class;
 
 #endif

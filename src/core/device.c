@@ -444,6 +444,14 @@ void device_backend_done(struct device_backend *backend, int error)
     }
 }
 
+void device_backend_failed(struct device_backend *backend, const struct iod_error *error)
+{
+    struct iod_device *device = backend->device;
+    if (device->backend_at == backend && device->life == LIFE_OPEN_BACKENDS) {
+        open_result(device, error->code ? -error->code : -EIO, error);
+    }
+}
+
 /* The stop is never resumed: the device stays quiet. */
 static void broken_stopped(void *self)
 {

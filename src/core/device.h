@@ -103,6 +103,7 @@ void device_backend_add(struct iod_device *device, struct device_backend *backen
                         const struct device_backend_ops *ops, const struct iod_option *schema);
 /* ends an open or quiesce that answered later */
 void device_backend_done(struct device_backend *backend, int error);
+void device_backend_failed(struct device_backend *backend, const struct iod_error *error); /* such an open, with why */
 /*
  * Makes a backend's options from the device's spec: prefix "block." (bare keys allowed). See options_parse.
  */

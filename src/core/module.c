@@ -9,7 +9,7 @@
 
 #include "core/options.h"
 
-/* The three kinds of classes have these members at the same meaning; one view of them serves all kinds. */
+/* All kinds of classes have these members at the same meaning; one view of them serves all kinds. */
 struct class_view {
     const char *name, *summary;
     const struct iod_option *options;
@@ -17,7 +17,7 @@ struct class_view {
     bool filter;
 };
 
-enum kind { DEVICE, BLOCK, CHARDEV, KINDS };
+enum kind { DEVICE, BLOCK, CHARDEV, NETDEV, KINDS };
 
 struct class_list {
     struct class_view *views;
@@ -31,7 +31,8 @@ struct modules {
     bool builtin; /* classes that are there already are skipped */
 };
 
-static const char *const kind_names[KINDS] = {"device", "block backend", "character backend"};
+static const char *const kind_names[KINDS] = {"device", "block backend", "character backend",
+                                              "network backend"};
 
 struct modules *modules_create(void)
 {
@@ -146,6 +147,22 @@ static int view_chardev(const struct iod_chardev_class *class, const char *from,
     return 0;
 }
 
+static int view_netdev(const struct iod_netdev_class *class, const char *from, struct class_view *view,
+                       struct iod_error *error)
+{
+    int result = check_table(class->size, SIZE_THROUGH(struct iod_netdev_class, close), NETDEV, from, error);
+    if (result) {
+        return result;
+    }
+    *view = (struct class_view){
+        .name = class->name, .summary = class->summary, .options = class->options, .class = class};
+    if (!class->name || !class->open || !class->send || !class->receive_again) {
+        return iod_fail(error, EINVAL, "%s: network backend '%s' lacks its name, open, send or receive_again",
+                        from, class->name ? class->name : "?");
+    }
+    return 0;
+}
+
 /* ---- adding ---- */
 
 static const struct class_view *find(const struct class_list *list, const char *name)
@@ -203,6 +220,10 @@ static int add_classes(struct modules *modules, const struct iod_module *module,
     for (unsigned i = 0; !result && module->chardevs && module->chardevs[i]; i++) {
         result = view_chardev(module->chardevs[i], from, &view, error);
         result = result ? result : add_view(modules, CHARDEV, &view, from, error);
+    }
+    for (unsigned i = 0; !result && TABLE_HAS(module, netdevs) && module->netdevs[i]; i++) {
+        result = view_netdev(module->netdevs[i], from, &view, error);
+        result = result ? result : add_view(modules, NETDEV, &view, from, error);
     }
     return result;
 }
@@ -347,6 +368,12 @@ const struct iod_chardev_class *modules_chardev(const struct modules *modules, c
     return look_up(modules, CHARDEV, name, error);
 }
 
+const struct iod_netdev_class *modules_netdev(const struct modules *modules, const char *name,
+                                              struct iod_error *error)
+{
+    return look_up(modules, NETDEV, name, error);
+}
+
 const char *modules_origin(const void *class)
 {
     Dl_info info;
@@ -376,6 +403,7 @@ void modules_list(const struct modules *modules, FILE *to)
     list_classes(&modules->lists[BLOCK], false, "Block backends (block=NAME,block.key=...):\n", to);
     list_classes(&modules->lists[BLOCK], true, "Block filters (block.filter=NAME):\n", to);
     list_classes(&modules->lists[CHARDEV], false, "Character backends (chardev=NAME,chardev.key=...):\n", to);
+    list_classes(&modules->lists[NETDEV], false, "Network backends (netdev=NAME,netdev.key=...):\n", to);
 }
 
 /* The options of a device's possible backends: which of them it takes, only its create knows. */
@@ -410,10 +438,11 @@ int modules_help(const struct modules *modules, const char *device, FILE *to, st
             "  %-32s interrupt line (x86) or INTID from 32 up (Arm)\n",
             "id=TEXT", "bus=NAME", "addr=SLOT[.FN]", "base=NUMBER", "irq=NUMBER|none");
     fputs(
-        "Of the backend of a device that has one; 'block.' and 'chardev.' may be left out where the device\n"
-        "itself has no option of that name (virtio-blk,path=FILE):\n",
+        "Of the backend of a device that has one; 'block.', 'chardev.' and 'netdev.' may be left out where the\n"
+        "device itself has no option of that name (virtio-blk,path=FILE):\n",
         to);
     help_backends(&modules->lists[BLOCK], "block", to);
     help_backends(&modules->lists[CHARDEV], "chardev", to);
+    help_backends(&modules->lists[NETDEV], "netdev", to);
     return 0;
 }

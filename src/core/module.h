@@ -8,6 +8,7 @@
 #include <ioreqd/block.h>
 #include <ioreqd/chardev.h>
 #include <ioreqd/module.h>
+#include <ioreqd/netdev.h>
 
 struct modules;
 
@@ -31,6 +32,8 @@ const struct iod_block_class *modules_block(const struct modules *modules, const
                                             struct iod_error *error);
 const struct iod_chardev_class *modules_chardev(const struct modules *modules, const char *name,
                                                 struct iod_error *error);
+const struct iod_netdev_class *modules_netdev(const struct modules *modules, const char *name,
+                                              struct iod_error *error);
 
 /* The file that holds the class's table: a module's, or what the core is linked into. */
 const char *modules_origin(const void *class);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The host's network interfaces: settings by ioctl, and news of them by one netlink socket a daemon. The calls
+ * work on an interface's name; each answers 0 or a negative errno.
+ */
+#ifndef BACKEND_LINK_H
+#define BACKEND_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <ioreqd/error.h>
+
+#include "core/list.h"
+
+struct daemon;
+struct links;
+
+struct link_state {
+    bool up;      /* administratively, and it has a carrier */
+    unsigned mtu; /* bytes */
+};
+
+/* Who wants to hear of an interface; in its owner's memory. */
+struct link_listener {
+    struct list link;
+    int index; /* of the interface */
+    void (*changed)(void *self);
+    void *self;
+};
+
+/* NULL with *error filled. Given back with links_put. */
+struct links *links_get(struct daemon *daemon, struct iod_error *error);
+void links_put(struct daemon *daemon);
+
+void links_listen(struct links *links, struct link_listener *listener);
+void links_forget(struct link_listener *listener); /* a listener of zeros is fine */
+
+int link_index(struct links *links, const char *name); /* from 1; -ENODEV */
+int link_look(struct links *links, const char *name, struct link_state *state);
+int link_set_mtu(struct links *links, const char *name, unsigned mtu);
+int link_set_up(struct links *links, const char *name);
+/* As a port of a bridge that must not take the interface's address for its own. */
+int link_set_port_address(struct links *links, const char *name);
+int bridge_add(struct links *links, const char *bridge, const char *name);    /* -EBUSY: it is in one */
+int bridge_remove(struct links *links, const char *bridge, const char *name);
+
+#endif
