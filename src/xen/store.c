@@ -18,7 +18,7 @@
 
 #include <ioreqd/loop.h>
 
-#include "xen/store_message.h"
+#include "xen/store_inside.h"
 
 #define MS 1000000ull
 #define RESTART_MIN_MS 100u
@@ -37,8 +37,7 @@ struct xen_store {
     void *self;
 
     pid_t pid; /* the helper; 0: none, or reaped */
-    int fd;    /* to it; -1: none */
-    struct loop_watch *watch;
+    struct mailbox mailbox; /* has the descriptor to the helper, and its watch */
     struct loop_timer *timer; /* while it runs: the time to hear from it; else: the time to start it again */
     unsigned restart_ms;
     bool lost; /* was reported, and no snapshot came since */
@@ -62,7 +61,7 @@ static void timer_in(struct xen_store *s, unsigned ms)
 /* ---- what the helper says ---- */
 
 /* The helper read hostile text; that it checked it is checked here again, since the daemon is worth more. */
-static bool domain_valid(const struct store_domain *domain)
+bool store_domain_valid(const struct store_domain *domain)
 {
     return domain->domid < STORE_DOMID_END && store_text_valid(domain->name, sizeof(domain->name)) &&
            store_text_valid(domain->type, sizeof(domain->type)) &&
@@ -71,7 +70,7 @@ static bool domain_valid(const struct store_domain *domain)
 
 static bool add_domain(struct xen_store *s, const struct store_domain *domain)
 {
-    if (!domain_valid(domain) || s->count == STORE_DOMAINS_MAX) {
+    if (!store_domain_valid(domain) || s->count == STORE_DOMAINS_MAX) {
         return false;
     }
     if (s->count == s->room) {
@@ -111,6 +110,7 @@ static bool hear(struct xen_store *s, struct store_message *message)
     case STORE_END: {
         unsigned count = s->count;
         s->count = 0;
+        mailbox_connected(&s->mailbox, message->epoch);
         s->lost = false;
         s->restart_ms = RESTART_MIN_MS;
         s->events->domains(s->self, s->domains, count);
@@ -118,14 +118,29 @@ static bool hear(struct xen_store *s, struct store_message *message)
     }
     case STORE_LOST:
         s->count = 0;
+        mailbox_lost(&s->mailbox);
         message->why[sizeof(message->why) - 1] = '\0';
         report_lost(s,
                     store_text_valid(message->why, sizeof(message->why)) ? message->why : "xenstored: lost");
         return false;
     default:
-        lose(s, "the xenstore helper broke its protocol; starting it again");
+        if (!mailbox_hear(&s->mailbox, message)) {
+            lose(s, "the xenstore helper broke its protocol; starting it again");
+            return false;
+        }
+        return message->kind == STORE_NODE;
+    }
+}
+
+/* Did it come as long as its kind says? */
+static bool message_whole(const struct store_message *message, ssize_t got)
+{
+    if (got < (ssize_t)offsetof(struct store_message, domain) || got > (ssize_t)sizeof(*message) ||
+        (message->kind == STORE_NODE && got < (ssize_t)offsetof(struct store_message, node.bytes))) {
         return false;
     }
+    size_t size = store_message_size(message);
+    return size && got == (ssize_t)size;
 }
 
 static void ready(void *self, unsigned events)
@@ -133,12 +148,15 @@ static void ready(void *self, unsigned events)
     struct xen_store *s = self;
     struct store_message message;
 
+    if (events & IOD_WRITABLE) {
+        mailbox_flush(&s->mailbox);
+    }
     for (unsigned i = 0; i < MESSAGES_A_TURN; i++) {
-        ssize_t got = recv(s->fd, &message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
+        ssize_t got = recv(s->mailbox.fd, &message, sizeof(message), MSG_DONTWAIT | MSG_TRUNC);
         if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
             return;
         }
-        if (got != (ssize_t)sizeof(message)) {
+        if (!message_whole(&message, got)) {
             lose(s, got > 0 ? "the xenstore helper broke its protocol; starting it again"
                             : "the xenstore helper died; starting it again");
             return;
@@ -195,10 +213,10 @@ static int start(struct xen_store *s)
         close(fds[0]);
         return error;
     }
-    s->fd = fds[0];
+    s->mailbox.fd = fds[0];
     s->count = 0;
-    s->watch = s->loop->ops->watch_add(s->loop, s->fd, IOD_READABLE, ready, s);
-    if (!s->watch) {
+    s->mailbox.watch = s->loop->ops->watch_add(s->loop, fds[0], IOD_READABLE, ready, s);
+    if (!s->mailbox.watch) {
         return -ENOMEM; /* the caller lets go of the helper */
     }
     timer_in(s, STORE_STALL_MS);
@@ -208,12 +226,13 @@ static int start(struct xen_store *s)
 /* Lets go of the helper; it is reaped later. */
 static void leave(struct xen_store *s)
 {
-    s->loop->ops->watch_remove(s->watch);
-    s->watch = NULL;
-    if (s->fd >= 0) {
-        close(s->fd);
-        s->fd = -1;
+    s->loop->ops->watch_remove(s->mailbox.watch);
+    s->mailbox.watch = NULL;
+    if (s->mailbox.fd >= 0) {
+        close(s->mailbox.fd);
+        s->mailbox.fd = -1;
     }
+    mailbox_lost(&s->mailbox);
     if (s->pid) {
         kill(s->pid, SIGKILL);
     }
@@ -247,7 +266,7 @@ static void timed_out(void *self)
     int error;
     char why[160];
 
-    if (s->watch) {
+    if (s->mailbox.watch) {
         lose(s, "xenstored does not answer; trying again");
         return;
     }
@@ -286,12 +305,37 @@ static void store_destroy(struct store *store)
         nanosleep(&(struct timespec){.tv_nsec = MS}, NULL);
     }
     s->loop->ops->timer_remove(s->timer);
+    mailbox_finish(&s->mailbox);
     free(s->domains);
     free(s->helper_exe);
     free(s);
 }
 
-static const struct store_ops xen_store_ops = {.watch = store_watch, .destroy = store_destroy};
+static struct store_tree *store_tree_add(struct store *store, const char *path, unsigned depth,
+                                         const struct store_tree_events *events, void *self)
+{
+    return mailbox_tree_add(&store_of(store)->mailbox, path, depth, events, self);
+}
+
+static int store_change(struct store *store, const struct store_change *changes, unsigned count,
+                        void (*done)(void *self, int error), void *self)
+{
+    return mailbox_change(&store_of(store)->mailbox, changes, count, done, self);
+}
+
+static void store_forget(struct store *store, void *self)
+{
+    mailbox_forget(&store_of(store)->mailbox, self);
+}
+
+static const struct store_ops xen_store_ops = {
+    .watch = store_watch,
+    .destroy = store_destroy,
+    .tree_add = store_tree_add,
+    .tree_remove = mailbox_tree_remove,
+    .change = store_change,
+    .forget = store_forget,
+};
 
 struct store *xen_store_create(struct loop *loop, const char *helper_exe, struct iod_error *error)
 {
@@ -301,8 +345,8 @@ struct store *xen_store_create(struct loop *loop, const char *helper_exe, struct
         iod_fail(error, ENOMEM, "out of memory");
         return NULL;
     }
-    *s =
-        (struct xen_store){.store.ops = &xen_store_ops, .loop = loop, .fd = -1, .restart_ms = RESTART_MIN_MS};
+    *s = (struct xen_store){.store.ops = &xen_store_ops, .loop = loop, .restart_ms = RESTART_MIN_MS};
+    mailbox_init(&s->mailbox, loop);
     s->helper_exe = strdup(helper_exe ? helper_exe : "/proc/self/exe");
     s->timer = loop->ops->timer_add(loop, timed_out, s);
     if (!s->helper_exe || !s->timer) {

@@ -16,23 +16,14 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-#include <xenstore.h>
-
-#include "xen/store_message.h"
+#include "xen/store_helper.h"
 
 #define RETRY_MIN_MS 100
+#define LATER_MS 50
 #define POLL_MS (STORE_ALIVE_MS / 5) /* how often to look when xenstored lets us watch nothing */
-
-struct helper {
-    int fd; /* to the daemon, blocking: a slow daemon slows us down */
-    struct xs_handle *xs;
-    bool watching;                       /* @introduceDomain and @releaseDomain are ours to watch */
-    struct store_domain *domains, *sent; /* the snapshot being made, and the last one told */
-    unsigned count, sent_count;
-    bool told; /* the daemon has a snapshot of this connection */
-};
 
 bool store_text_valid(const char *text, size_t size)
 {
@@ -47,21 +38,56 @@ bool store_text_valid(const char *text, size_t size)
     return false;
 }
 
+bool store_path_valid(const char *path)
+{
+    size_t length = strlen(path);
+
+    return length > 0 && length <= STORE_PATH_MAX && !strstr(path, "//") && path[length - 1] != '/' &&
+           strspn(path, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-/_@") == length;
+}
+
+size_t store_message_size(const struct store_message *message)
+{
+    size_t head = offsetof(struct store_message, domain);
+
+    switch (message->kind) {
+    case STORE_ALIVE:
+    case STORE_END:
+    case STORE_TREE_END:
+    case STORE_CHANGED:
+        return head;
+    case STORE_DOMAIN:
+    case STORE_TREE_BEGIN:
+        return head + sizeof(message->domain);
+    case STORE_LOST:
+        return head + sizeof(message->why);
+    case STORE_BRANCH:
+        return head + sizeof(message->branch);
+    case STORE_NODE:
+        return message->node.path_size <= STORE_PATH_MAX + 1 && message->node.value_size <= STORE_VALUE_MAX + 1
+                   ? offsetof(struct store_message, node.bytes) + message->node.path_size + message->node.value_size
+                   : 0;
+    default:
+        return 0;
+    }
+}
+
 /* ---- to the daemon: false when it is gone ---- */
 
-static bool put(struct helper *h, const struct store_message *message)
+bool helper_put(struct helper *h, const struct store_message *message)
 {
+    size_t size = store_message_size(message);
     ssize_t sent;
 
     do {
-        sent = send(h->fd, message, sizeof(*message), MSG_NOSIGNAL);
+        sent = send(h->fd, message, size, MSG_NOSIGNAL);
     } while (sent < 0 && errno == EINTR);
-    return sent == (ssize_t)sizeof(*message);
+    return sent == (ssize_t)size;
 }
 
 static bool put_alive(struct helper *h)
 {
-    return put(h, &(struct store_message){.kind = STORE_ALIVE});
+    return helper_put(h, &(struct store_message){.kind = STORE_ALIVE});
 }
 
 static __attribute__((format(printf, 2, 3))) bool put_lost(struct helper *h, const char *format, ...)
@@ -72,7 +98,7 @@ static __attribute__((format(printf, 2, 3))) bool put_lost(struct helper *h, con
     va_start(args, format);
     vsnprintf(message.why, sizeof(message.why), format, args);
     va_end(args);
-    return put(h, &message);
+    return helper_put(h, &message);
 }
 
 static bool put_snapshot(struct helper *h)
@@ -81,11 +107,11 @@ static bool put_snapshot(struct helper *h)
 
     for (unsigned i = 0; i < h->count; i++) {
         message.domain = h->domains[i];
-        if (!put(h, &message)) {
+        if (!helper_put(h, &message)) {
             return false;
         }
     }
-    return put(h, &(struct store_message){.kind = STORE_END});
+    return helper_put(h, &(struct store_message){.kind = STORE_END, .epoch = h->epoch});
 }
 
 /* ---- from xenstored ---- */
@@ -148,12 +174,19 @@ static void scan_domain(struct helper *h, unsigned domid)
     h->count++;
 }
 
+bool helper_alive(struct helper *h)
+{
+    char *path = xs_get_domain_path(h->xs, 0);
+
+    free(path);
+    return path != NULL;
+}
+
 /* Fills h->domains. False: the connection is dead, and what was read may lack domains. */
 static bool scan(struct helper *h)
 {
     unsigned entries = 0, domid;
     char **names = xs_directory(h->xs, XBT_NULL, "/local/domain", &entries);
-    char *alive;
 
     h->count = 0;
     for (unsigned i = 0; names && i < entries; i++) {
@@ -164,9 +197,33 @@ static bool scan(struct helper *h)
     free(names);
     /* Many failures look like "no such domain"; only a request that can't fail tells a dead connection from
      * those. */
-    alive = xs_get_domain_path(h->xs, 0);
-    free(alive);
-    return alive != NULL;
+    return helper_alive(h);
+}
+
+/* Branches of domains that came, went or changed have to be told again. Swaps the snapshots. */
+static void compare_snapshots(struct helper *h)
+{
+    struct store_domain *old = h->sent;
+    unsigned old_count = h->sent_count;
+
+    for (unsigned i = 0; i < h->count; i++) {
+        unsigned place = h->place[h->domains[i].domid];
+        if (!place || memcmp(&old[place - 1], &h->domains[i], sizeof(*old))) {
+            trees_domain(h, h->domains[i].domid);
+        }
+    }
+    memset(h->place, 0, STORE_DOMID_END * sizeof(*h->place));
+    h->sent = h->domains;
+    h->sent_count = h->count;
+    h->domains = old;
+    for (unsigned i = 0; i < h->sent_count; i++) {
+        h->place[h->sent[i].domid] = (uint16_t)(i + 1);
+    }
+    for (unsigned i = 0; i < old_count; i++) {
+        if (!h->place[old[i].domid]) {
+            trees_domain(h, old[i].domid);
+        }
+    }
 }
 
 /* Tells the daemon what is new. False: it is gone. */
@@ -179,10 +236,7 @@ static bool tell(struct helper *h)
     if (!put_snapshot(h)) {
         return false;
     }
-    struct store_domain *swap = h->sent;
-    h->sent = h->domains;
-    h->sent_count = h->count;
-    h->domains = swap;
+    compare_snapshots(h);
     h->told = true;
     return true;
 }
@@ -194,50 +248,137 @@ static void drain_watches(struct helper *h)
     char **event;
 
     while ((event = xs_check_watch(h->xs))) {
+        if (event[XS_WATCH_PATH][0] == '@') {
+            h->domains_dirty = true;
+        } else {
+            trees_event(h, event[XS_WATCH_PATH], event[XS_WATCH_TOKEN]);
+        }
         free(event);
     }
 }
 
-/* Waits until there is reason to scan. False: the daemon is gone. */
-static bool wait_for_reason(struct helper *h)
+static uint64_t now_ms(void)
 {
-    struct pollfd fds[2] = {{.fd = h->fd, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
-    int ready;
+    struct timespec now;
 
-    if (h->watching) {
-        fds[1].fd = xs_fileno(h->xs);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* One command of the daemon's is done, if there is one. */
+enum helper_step helper_command(struct helper *h)
+{
+    struct store_command command;
+    ssize_t got = recv(h->fd, &command, sizeof(command), MSG_DONTWAIT);
+    struct store_message answer = {.kind = STORE_CHANGED, .epoch = h->epoch};
+
+    if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return STEP_IDLE;
     }
-    do {
-        ready = poll(fds, 2, h->watching ? STORE_ALIVE_MS : POLL_MS);
-    } while (ready < 0 && errno == EINTR);
-    if (fds[0].revents) { /* it never writes: this is its end */
-        return false;
+    if (got < (ssize_t)offsetof(struct store_command, bytes) ||
+        command.size != (size_t)got - offsetof(struct store_command, bytes)) {
+        return STEP_END; /* it is gone, or is another program */
     }
-    if (h->watching) {
-        drain_watches(h);
+    if (command.epoch != h->epoch || !h->xs) {
+        return STEP_DONE;
     }
-    return true;
+    answer.id = command.id;
+    switch (command.kind) {
+    case STORE_TREE:
+        if (command.size == 0 || command.bytes[command.size - 1]) {
+            return STEP_END;
+        }
+        tree_begin(h, command.id, command.bytes, command.depth);
+        return STEP_DONE;
+    case STORE_TREE_FREE:
+        tree_end(h, command.id);
+        break;
+    case STORE_CHANGE:
+        answer.error = changes_make(h, command.bytes, command.size);
+        if (answer.error && !helper_alive(h)) {
+            return STEP_DEAD; /* unanswered: it is sent again */
+        }
+        break;
+    default:
+        return STEP_END;
+    }
+    return helper_put(h, &answer) ? STEP_DONE : STEP_END;
+}
+
+/* Commands first: they are short, and a toolstack waits for them. */
+static enum helper_step step(struct helper *h)
+{
+    enum helper_step step = helper_command(h);
+
+    return step == STEP_IDLE ? trees_step(h) : step;
+}
+
+/* Sleeps until there is something to do, or it is time to say that we live. */
+static void sleep_until(struct helper *h, uint64_t at_ms, bool later)
+{
+    struct pollfd fds[2] = {{.fd = h->fd, .events = POLLIN}, {.fd = xs_fileno(h->xs), .events = POLLIN}};
+    uint64_t now = now_ms();
+    int timeout = at_ms > now ? (int)(at_ms - now) : 0;
+
+    poll(fds, 2, later && timeout > LATER_MS ? LATER_MS : timeout);
+}
+
+/* Looks at the domains when there is reason to, and every now and then. */
+static enum helper_step look(struct helper *h, uint64_t *next_ms)
+{
+    if (!h->domains_dirty && now_ms() < *next_ms) {
+        return STEP_IDLE;
+    }
+    h->domains_dirty = false;
+    if (!scan(h)) {
+        return STEP_DEAD;
+    }
+    if (now_ms() >= *next_ms) {
+        trees_poll(h);
+    }
+    *next_ms = now_ms() + (h->watching ? STORE_ALIVE_MS : POLL_MS);
+    return tell(h) ? STEP_DONE : STEP_END;
 }
 
 /* Serves until the connection dies (true) or the daemon is gone (false). */
 static bool serve(struct helper *h)
 {
+    uint64_t next_ms = 0;
+
     h->told = false;
+    h->epoch++;
+    h->sent_count = 0;
+    memset(h->place, 0, STORE_DOMID_END * sizeof(*h->place));
+    trees_forget(h);
     h->watching =
         xs_watch(h->xs, "@introduceDomain", "introduce") && xs_watch(h->xs, "@releaseDomain", "release");
-    while (scan(h)) {
-        if (!tell(h) || !wait_for_reason(h)) {
+    for (;;) {
+        drain_watches(h);
+        enum helper_step done = look(h, &next_ms);
+        if (done == STEP_DONE || done == STEP_IDLE) {
+            done = step(h);
+        }
+        if (done == STEP_DEAD || done == STEP_END) {
+            return done == STEP_DEAD;
+        }
+        if (done != STEP_DONE) {
+            sleep_until(h, next_ms, done == STEP_LATER);
+        }
+    }
+}
+
+/* False: the daemon is gone. Commands for the lost connection are dropped. */
+static bool pause_ms(struct helper *h, int ms)
+{
+    struct pollfd fd = {.fd = h->fd, .events = POLLIN};
+    uint64_t end = now_ms() + (unsigned)ms, now;
+
+    while ((now = now_ms()) < end) {
+        if (poll(&fd, 1, (int)(end - now)) > 0 && helper_command(h) == STEP_END) {
             return false;
         }
     }
     return true;
-}
-
-static bool pause_ms(struct helper *h, int ms)
-{
-    struct pollfd fd = {.fd = h->fd, .events = POLLIN};
-
-    return poll(&fd, 1, ms) == 0;
 }
 
 static void run(struct helper *h)
@@ -249,6 +390,7 @@ static void run(struct helper *h)
         if (h->xs) {
             bool lost = serve(h);
             xs_close(h->xs);
+            h->xs = NULL;
             if (!lost || !put_lost(h, "xenstored: connection lost; trying again")) {
                 return;
             }
@@ -276,10 +418,15 @@ int xen_store_helper(int fd)
     signal(SIGHUP, SIG_IGN);
     h.domains = calloc(STORE_DOMAINS_MAX, sizeof(*h.domains));
     h.sent = calloc(STORE_DOMAINS_MAX, sizeof(*h.sent));
-    if (h.domains && h.sent) {
+    h.place = calloc(STORE_DOMID_END, sizeof(*h.place));
+    h.bytes = malloc(STORE_BRANCH_BYTES);
+    if (h.domains && h.sent && h.place && h.bytes) {
         run(&h);
     }
+    trees_forget(&h);
     free(h.domains);
     free(h.sent);
+    free(h.place);
+    free(h.bytes);
     return 0;
 }
