@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `wait`: a call that stays until a guest is served, has failed, or time is up. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "control/inside.h"
+
+#define TIMEOUT_MAX 31536000.0 /* a year, in seconds */
+
+struct wait {
+    char *guest;
+    struct loop_timer *timer; /* NULL: waits without limit */
+    double timeout;           /* seconds */
+    bool failed;
+    char why[280];
+};
+
+static void wait_free(struct call *call)
+{
+    struct wait *wait = call->self;
+
+    call->control->loop->ops->timer_remove(wait->timer);
+    free(wait->guest);
+    free(wait);
+    call->self = NULL;
+}
+
+/* The client has gone. */
+static void forget(struct call *call)
+{
+    wait_free(call);
+    list_remove(&call->link);
+    json_decref(call->id);
+    free(call);
+}
+
+static void finish(struct call *call, int error, const char *why)
+{
+    wait_free(call);
+    call_done(call, error, why);
+}
+
+/* Served, or failed for good? Then the call has ended. */
+static void look(struct call *call)
+{
+    struct wait *wait = call->self;
+    struct guest_status status;
+    struct iod_error error = {0};
+    char why[280];
+
+    if (wait->failed) {
+        snprintf(why, sizeof(why), "%s", wait->why);
+        finish(call, -EIO, why);
+    } else if (daemon_guest_status(call->control->daemon, wait->guest, &status, &error)) {
+        if (!wait->timer) { /* with a time limit it may still become known */
+            finish(call, -error.code, error.text);
+        }
+    } else if (status.served) {
+        finish(call, 0, "");
+    }
+}
+
+static void time_is_up(void *self)
+{
+    struct call *call = self;
+    struct wait *wait = call->self;
+    struct guest_status status;
+    struct iod_error error = {0};
+    char why[400];
+
+    if (daemon_guest_status(call->control->daemon, wait->guest, &status, &error)) {
+        snprintf(why, sizeof(why), "not served within %g s: %s", wait->timeout, error.text);
+    } else {
+        snprintf(why, sizeof(why), "not served within %g s: it is %s%s%s", wait->timeout, status.state,
+                 status.why[0] ? ": " : "", status.why);
+    }
+    finish(call, -ETIMEDOUT, why);
+}
+
+void wait_begin(struct call *call, const char *guest, double timeout)
+{
+    const struct loop_ops *ops = call->control->loop->ops;
+    struct wait *wait = calloc(1, sizeof(*wait));
+
+    if (!wait) {
+        call_fail(call, -ENOMEM, "out of memory");
+        return;
+    }
+    call->self = wait;
+    wait->guest = strdup(guest);
+    wait->timeout = timeout;
+    if (timeout >= 0) {
+        wait->timer = ops->timer_add(call->control->loop, time_is_up, call);
+    }
+    if (!wait->guest || (timeout >= 0 && !wait->timer)) {
+        finish(call, -ENOMEM, "out of memory");
+        return;
+    }
+    call->forget = forget;
+    if (wait->timer) {
+        double limit = timeout < TIMEOUT_MAX ? timeout : TIMEOUT_MAX;
+        ops->timer_set(wait->timer, ops->now_ns(call->control->loop) + (uint64_t)(limit * 1e9));
+    }
+    look(call);
+}
+
+void wait_look(struct control *control)
+{
+    struct call *call;
+
+    list_for_each(call, &control->calls, struct call, link)
+    {
+        if (call->forget == forget) {
+            look(call);
+        }
+    }
+}
+
+/* Its reason is known only while the guest is: the event is told before it is forgotten. */
+void wait_hear(struct control *control, const struct daemon_event *event)
+{
+    struct guest_status status;
+    struct call *call;
+
+    control->loop->ops->task_soon(control->look);
+    if (event->kind != EVENT_GUEST_STATE || strcmp(event->text, "failed")) {
+        return;
+    }
+    list_for_each(call, &control->calls, struct call, link)
+    {
+        struct wait *wait = call->self;
+        if (call->forget == forget && !daemon_guest_status(control->daemon, wait->guest, &status, NULL) &&
+            !strcmp(status.domain, event->domain)) {
+            wait->failed = true;
+            snprintf(wait->why, sizeof(wait->why), "it has failed%s%s", status.why[0] ? ": " : "",
+                     status.why);
+        }
+    }
+}
