@@ -23,7 +23,7 @@ ROOMS = {
     "src/backend": {"own": ["ioreqd/", "core/", "backend/"], "libraries": ["liburing"]},
     "src/config": {"own": ["ioreqd/", "core/", "config/"], "libraries": ["libfdt", "libconfig"]},
     "src/control": {"own": ["ioreqd/", "core/", "control/"], "libraries": ["jansson"]},
-    "src/launch": {"own": ["ioreqd/", "core/", "launch/"], "libraries": ["jansson"]},
+    "src/launch": {"own": ["ioreqd/", "core/", "loop/", "launch/"], "libraries": ["jansson"]},
     "src/main": {"own": ["ioreqd/", "core/", "xen/", "loop/", "backend/", "config/", "control/", "launch/", "main/"], "libraries": ["systemd/"]},
 }
 LIBRARIES = ["xen", "event2/", "liburing", "libfdt", "libconfig", "jansson", "systemd/", "curses", "check.h"]

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A program that runs for us: started on the loop, its last words kept, its end noticed by a pidfd. The loop
+ * never waits for it. A child that outlives its starter is signalled by the kernel (death_signal).
+ */
+#ifndef LAUNCH_CHILD_H
+#define LAUNCH_CHILD_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include <ioreqd/error.h>
+
+#include "core/loop.h"
+
+struct child;
+
+struct child_spec {
+    const char *name;        /* for messages; copied */
+    const char *program;     /* a path, or a name that PATH is searched for */
+    char *const *arguments;  /* its argv, NULL at the end */
+    const int *keep;         /* descriptors it gets under their numbers, whatever their close-on-exec says */
+    unsigned keep_count;
+    bool close_rest;         /* of the others it gets only 0, 1 and 2; else all that are not close-on-exec */
+    bool unlimited;          /* RLIMIT_FSIZE and RLIMIT_MEMLOCK, which libxl sets for QEMU's sake, are lifted */
+    bool default_pipe;       /* SIGPIPE, which we ignore, is not ignored by it */
+    int death_signal;        /* what it gets when this process dies; 0: nothing */
+    /* One line of its stderr, without newline, made printable. NULL: its stderr is ours. */
+    void (*line)(void *self, const char *text);
+    /* It has ended, and all it said was told; child_free is allowed from here on. */
+    void (*ended)(void *self);
+    void *self;
+};
+
+/* NULL with *error filled. A program that can't be executed ends at once, with status 127 and a line. */
+struct child *child_start(struct loop *loop, const struct child_spec *spec, struct iod_error *error);
+pid_t child_pid(const struct child *child);
+void child_signal(struct child *child, int signo); /* one that has ended, or NULL, is fine */
+bool child_ended(const struct child *child);
+int child_status(const struct child *child); /* as of waitpid; once it has ended */
+/* "ended with status 3: the last line it said", "was killed by signal 9 (Killed)"; the child's memory. */
+const char *child_reason(struct child *child);
+/* One that still runs is killed and left to the kernel. NULL is fine. */
+void child_free(struct child *child);
+
+#endif
