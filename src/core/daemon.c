@@ -219,6 +219,11 @@ void daemon_destroy(struct daemon *daemon)
         return;
     }
     const struct loop_ops *ops = daemon->loop->ops;
+    struct service *service;
+    list_for_each(service, &daemon->services, struct service, link) { /* they outlived their last user */
+        service->class->destroy(service->object);
+        free(service);
+    }
     ops->watch_remove(daemon->event_watch);
     ops->timer_remove(daemon->health);
     ops->task_remove(daemon->run_task);
