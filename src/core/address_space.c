@@ -179,6 +179,12 @@ void address_space_forget(struct address_space *space, const struct iod_region *
 
 int address_space_add_hole(struct address_space *space, uint64_t start, uint64_t end)
 {
+    struct placement *known;
+    list_for_each(known, &space->placements, struct placement, link) {
+        if (!known->region && known->start <= start && known->end >= end) {
+            return 0; /* the same place as before: holes don't pile up */
+        }
+    }
     struct placement *hole = calloc(1, sizeof(*hole));
     if (!hole) {
         return -ENOMEM;

@@ -87,7 +87,7 @@ static void check(struct guest *guest)
     }
 }
 
-static void check_all(struct daemon *daemon)
+void daemon_check_all(struct daemon *daemon)
 {
     struct guest *guest;
     list_for_each(guest, &daemon->guests, struct guest, link) {
@@ -142,7 +142,7 @@ static void store_domains(void *self, const struct store_domain *domains, unsign
     list_for_each(guest, &daemon->guests, struct guest, link) {
         guest_domains(guest, domains, count);
     }
-    check_all(daemon);
+    daemon_check_all(daemon);
 }
 
 static void store_lost(void *self, const char *why)
@@ -155,7 +155,7 @@ static void store_lost(void *self, const char *why)
     daemon->store_lost = true;
     daemon->domains_known = false;
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (guest->state == GUEST_WAITING && guest->have_domid && !guest->spec.wait) {
+        if (guest->state == GUEST_WAITING && guest->have_domid) {
             guest_await(guest);
         }
     }
@@ -168,18 +168,20 @@ static const struct store_events store_events = {.domains = store_domains, .lost
 static void tell_stopped(void *self)
 {
     struct daemon *daemon = self;
+    answers_deliver(daemon); /* promised before */
     daemon->stopped(daemon->stopped_self);
 }
 
 static int start_watching(struct daemon *daemon, struct iod_error *error)
 {
     struct loop *loop = daemon->loop;
+    int result = events_begin(daemon);
     daemon->run_task = loop->ops->task_add(loop, run, daemon);
     daemon->health = loop->ops->timer_add(loop, health, daemon);
     daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE,
                                                events_ready, daemon);
     daemon->stopped_task = loop->ops->task_add(loop, tell_stopped, daemon); /* ending must not need memory */
-    if (!daemon->run_task || !daemon->stopped_task || !daemon->health || !daemon->event_watch) {
+    if (result || !daemon->run_task || !daemon->stopped_task || !daemon->health || !daemon->event_watch) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
     loop->ops->timer_set(daemon->health, loop->ops->now_ns(loop) + HEALTH_INTERVAL_NS);
@@ -228,6 +230,7 @@ void daemon_destroy(struct daemon *daemon)
     ops->timer_remove(daemon->health);
     ops->task_remove(daemon->run_task);
     ops->task_remove(daemon->stopped_task);
+    events_end(daemon);
     mapping_pools_destroy(daemon);
     free(daemon->ports);
     free(daemon->domains);
@@ -236,19 +239,40 @@ void daemon_destroy(struct daemon *daemon)
 
 /* ---- guests ---- */
 
+static bool same_origin(const struct guest *guest, const struct guest_spec *spec)
+{
+    const char *one = guest->spec.origin, *other = spec->origin;
+    return !guest->source && (!one || !other ? one == other : !strcmp(one, other));
+}
+
+void daemon_take_on(struct daemon *daemon, struct guest *guest)
+{
+    list_add_tail(&daemon->guests, &guest->link);
+    daemon->guest_count++;
+    guest_named_state(guest, "waiting");
+    guest_await(guest);
+}
+
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
 {
+    struct guest *guest;
+    list_for_each(guest, &daemon->guests, struct guest, link) {
+        if (!strcmp(guest->spec.domain, spec->domain) && same_origin(guest, spec)) {
+            return iod_fail(error, EEXIST, "guest %s is here already; add devices to it", spec->domain);
+        }
+    }
+    if (daemon->stopping) {
+        return iod_fail(error, EBUSY, "the daemon is ending");
+    }
     int result = guest_check_spec(daemon, spec, error);
     if (result) {
         return result;
     }
-    struct guest *guest = guest_create(daemon, spec, error);
+    guest = guest_create(daemon, spec, error);
     if (!guest) {
         return -error->code;
     }
-    list_add_tail(&daemon->guests, &guest->link);
-    daemon->guest_count++;
-    guest_await(guest);
+    daemon_take_on(daemon, guest);
     return 0;
 }
 

@@ -29,7 +29,7 @@ enum daemon_event_kind {
     EVENT_GUEST_STATE,    /* text: the named state ("waiting", "attaching", "running", "paused", "gone", ...) */
     EVENT_DEVICE_ADDED,   /* it answers the guest */
     EVENT_DEVICE_REMOVED, /* it is gone; text: why */
-    EVENT_DEVICE_ERROR,   /* it is broken, or could not be opened; text: why */
+    EVENT_DEVICE_ERROR,   /* it is broken, or could not be opened; text: why. Without device: the guest fails */
     EVENT_BACKEND,        /* text: what happened to it ("lost: ...", "back") */
     EVENT_STUCK,          /* an access waits longer than the guest's limit; text: which */
     EVENT_LIMITED,        /* the guest's answers are delayed now, or no more; text: why */
@@ -71,12 +71,10 @@ void daemon_destroy(struct daemon *daemon);
 
 /*
  * Checks the spec against the schemas, then takes the guest on (waiting for it, if told so). The spec is
- * copied.
+ * copied. -EEXIST: the same origin has added a guest by this text. A domain that a guest of another origin serves gets
+ * the devices of both; each goes with its own.
  */
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
-/* To be replaced by daemon_remove_device(REMOVAL_FORCE). */
-int daemon_detach_device(struct daemon *daemon, const char *domain, const char *id, void (*done)(void *self),
-                         void *self, struct iod_error *error);
 /*
  * What follows finds a guest by the text it was added as, or by the name, domid or uuid ("uuid:...") of its domain.
  * Each `done` is called exactly once, later, never inside the call, unless the call itself fails: error 0 or a

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Taking one device off a running guest. Its I/O is cancelled; on Arm its ranges stay claimed and read 0. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,18 +11,33 @@ struct detach {
     struct iod_device *device;
     struct device_stop stop;
     struct loop_task *task; /* the device can't be freed inside its own stop */
-    void (*done)(void *self);
-    void *self;
+    const char *why;
+    struct answer *answer;
 };
 
 static void detach_now(void *self)
 {
     struct detach *detach = self;
-    struct guest *guest = detach->device->guest;
-    iod_log(detach->device, IOD_LOG_INFO, "detached");
-    device_destroy(detach->device); /* ends the detach too */
+    struct iod_device *device = detach->device;
+    struct guest *guest = device->guest, *owner = device->owner;
+    struct answer *answer = detach->answer;
+    const char *why = detach->why;
+    char id[96];
+    detach->answer = NULL;
+    snprintf(id, sizeof(id), "%s", device->id);
+    iod_log(device, IOD_LOG_INFO, "detached");
+    device_destroy(device); /* and the detach */
     if (guest->state == GUEST_RUNNING) {
         guest_commit(guest);
+    }
+    answer_give(answer, 0, NULL);
+    daemon_tell(guest->daemon, &(struct daemon_event){.kind = EVENT_DEVICE_REMOVED,
+                                                      .domain = (owner ? owner : guest)->spec.domain,
+                                                      .domid = guest->domid,
+                                                      .device = id,
+                                                      .text = why});
+    if (owner && !guest_leave_step(owner)) {
+        guest_reconcile(owner);
     }
 }
 
@@ -35,52 +51,25 @@ void detach_end(struct detach *detach)
 {
     if (detach) {
         detach->device->guest->daemon->loop->ops->task_remove(detach->task);
-        detach->done(detach->self);
+        answer_give(detach->answer, 0, NULL);
         free(detach);
     }
 }
 
-static struct iod_device *find(struct daemon *daemon, const char *domain, const char *id,
-                               struct iod_error *error)
+int detach_begin(struct iod_device *device, const char *why, struct answer *answer)
 {
-    struct guest *guest;
-    struct iod_device *device;
-    list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (strcmp(guest->spec.domain, domain) || guest->state != GUEST_RUNNING) {
-            continue;
-        }
-        for (struct list *l = guest->devices.next; l != &guest->devices; l = l->next) {
-            device = list_entry(l, struct iod_device, link);
-            if (!strcmp(device->id, id)) {
-                return device;
-            }
-        }
-    }
-    iod_fail(error, ENOENT, "no device %s on a running guest %s", id, domain);
-    return NULL;
-}
-
-int daemon_detach_device(struct daemon *daemon, const char *domain, const char *id, void (*done)(void *self),
-                         void *self, struct iod_error *error)
-{
-    struct iod_device *device = find(daemon, domain, id, error);
-    if (!device) {
-        return -ENOENT;
-    }
-    if (device->detach) {
-        return iod_fail(error, EBUSY, "%s: is being detached already", id);
-    }
+    struct loop *loop = device->guest->daemon->loop;
     struct detach *detach = calloc(1, sizeof(*detach));
     if (detach) {
-        detach->task = daemon->loop->ops->task_add(daemon->loop, detach_now, detach);
+        detach->task = loop->ops->task_add(loop, detach_now, detach);
     }
     if (!detach || !detach->task) {
         free(detach);
-        return iod_fail(error, ENOMEM, "out of memory");
+        return -ENOMEM;
     }
     detach->device = device;
-    detach->done = done;
-    detach->self = self;
+    detach->why = why;
+    detach->answer = answer;
     device->detach = detach;
     device_stop(device, &detach->stop, IOD_CANCEL, detach_stopped, detach);
     return 0;

@@ -54,6 +54,11 @@ enum device_state device_state(const struct iod_device *device)
     return device->state;
 }
 
+bool device_is_hot(const struct iod_device *device)
+{
+    return device->hidden;
+}
+
 bool device_answers(const struct iod_device *device)
 {
     return device->state == DEVICE_RUNNING && !device->busy;
@@ -105,7 +110,8 @@ static struct iod_device *device_alloc(struct guest *guest, const struct iod_dev
     if (!device) {
         return NULL;
     }
-    device->guest = guest;
+    device->guest = device->owner = guest;
+    device->hidden = guest->state == GUEST_RUNNING;
     device->class = class;
     struct list *lists[] = {&device->regions, &device->irqs,    &device->timers, &device->watches,
                             &device->tasks,   &device->windows, &device->parts,  &device->backends,
@@ -160,7 +166,10 @@ struct iod_device *device_create(struct guest *guest, const struct device_spec *
     }
     add_schema(device, class->options);
     list_add_tail(&guest->devices, &device->link);
-    if (class->create(device, error) ||
+    guest->hidden = device->hidden ? device : NULL;
+    int result = class->create(device, error);
+    guest->hidden = NULL;
+    if (result ||
         options_check_unused(&device->spec, class->name, device->schemas, device->schema_count, error)) {
         goto fail;
     }
@@ -475,6 +484,18 @@ void iod_device_broken(struct iod_device *device, const char *why, ...)
     } else {
         device_stop(device, &device->broken_stop, IOD_CANCEL, broken_stopped, NULL);
     }
+    device_tell(device, EVENT_DEVICE_ERROR, device->why);
+}
+
+bool device_is_removable(struct iod_device *device, struct iod_error *error)
+{
+    struct device_part *part;
+    list_for_each(part, &device->parts, struct device_part, link) {
+        if (part->ops->removable && !part->ops->removable(part, error)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- destroy ---- */
@@ -484,7 +505,7 @@ static void remove_regions(struct iod_device *device)
 {
     struct iod_region *region;
     struct guest *guest = device->guest;
-    bool keep = guest_is_arm(guest) && guest->state == GUEST_RUNNING && !guest->dead;
+    bool keep = guest_is_arm(guest) && guest->state == GUEST_RUNNING && !guest->dead && !device->hidden;
     list_for_each(region, &device->regions, struct iod_region, link) {
         struct address_space *space = &guest->spaces[region->space];
         if (keep && !list_empty(&region->placement.link) &&

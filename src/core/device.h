@@ -26,6 +26,8 @@ struct device_keys {
     int irq;                /* irq=; -1: irq=none */
     unsigned slot, function; /* addr=SLOT[.FN] (hexadecimal or 0x...) */
     const char *bus;        /* bus=; NULL: the default */
+    bool has_port;
+    unsigned port;          /* slot=: behind the PCIe root port of this number */
 };
 
 enum device_state {
@@ -114,6 +116,11 @@ struct iod_options *device_backend_options(struct iod_device *device, const stru
  * NULL.
  */
 const char *device_spec_take(struct iod_device *device, const char *key);
+
+/* Is it plugged into a guest that runs already? */
+bool device_is_hot(const struct iod_device *device);
+/* The guest let go of a device whose removal it was asked for (a part's `removable` said -EINPROGRESS): now it is taken off. */
+void device_let_go(struct iod_device *device);
 
 /* ---- the device itself; guest.c makes it, the rest is for device.c and the rooms above ---- */
 const struct device_keys *device_keys(const struct iod_device *device);

@@ -9,11 +9,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/inside.h"
 #include "core/options.h"
 
 #define APPEAR_INTERVAL_NS UINT64_C(200000000) /* looking for a domain without xenstore */
+#define APPEAR_QUICK 50                        /* looks, then less often: */
+#define APPEAR_SLOW_NS UINT64_C(1000000000)
+#define LOCK_INTERVAL_NS UINT64_C(50000000)    /* an image whose lock one of ours still holds */
 #define BIND_INTERVAL_NS UINT64_C(10000000)    /* slots whose event channel is not there yet */
 #define TYPE_WAIT_NS UINT64_C(2000000000)      /* for xenstore's first word; then the type stays unknown */
 #define MAP_LIMIT_FREE (UINT64_C(256) << 20)   /* a PV dom0's mappings cost page tables only */
@@ -62,15 +66,6 @@ void guest_bus_set(struct guest *guest, void *bus, const struct config_space_ops
     guest->bus_ops = ops;
 }
 
-void guest_named_state(struct guest *guest, const char *state)
-{
-    struct daemon *daemon = guest->daemon;
-    guest_log(guest, IOD_LOG_INFO, "%s", state);
-    if (daemon->config.guest_state) {
-        daemon->config.guest_state(daemon->config.guest_self, guest->spec.domain, state);
-    }
-}
-
 /* ---- making and freeing ---- */
 
 static void parse_domain(struct guest *guest)
@@ -78,10 +73,13 @@ static void parse_domain(struct guest *guest)
     uint64_t number;
     if (!option_parse_number(guest->spec.domain, &number) && number <= 0x7fef) {
         guest->have_domid = true;
+        guest->named = false;
         guest->domid = (uint16_t)number;
         snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
     } else {
+        guest->have_domid = false;
         guest->named = true;
+        guest->domid = 0;
         snprintf(guest->name, sizeof(guest->name), "%.60s", guest->spec.domain);
     }
 }
@@ -97,14 +95,15 @@ struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec,
     }
     guest->daemon = daemon;
     struct list *lists[] = {&guest->servers, &guest->devices, &guest->functions, &guest->ready,
-                            &guest->behind_ring, &guest->run_link, &guest->link};
+                            &guest->behind_ring, &guest->run_link, &guest->link,
+                            &guest->joined, &guest->join_link, &guest->additions};
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         list_init(lists[i]);
     }
     address_space_init(&guest->spaces[IOD_PIO], PORT_LIMIT);
     address_space_init(&guest->spaces[IOD_MMIO], ADDRESS_LIMIT);
     guest->retry = daemon->loop->ops->timer_add(daemon->loop, retry, guest);
-    if (!guest->retry || guest_spec_copy(&guest->spec, spec)) {
+    if (!guest->retry || guest_spec_copy(&guest->spec, spec) || spec_name_devices(&guest->spec)) {
         iod_fail(error, ENOMEM, "out of memory");
         guest_destroy(guest);
         return NULL;
@@ -125,30 +124,75 @@ static void destroy_devices(struct guest *guest)
     }
 }
 
-void guest_destroy(struct guest *guest)
+/* Takes apart all that serves the domain. */
+static void guest_clear(struct guest *guest)
 {
     struct server *server;
-    if (!guest) {
-        return;
-    }
     cleanup_cancel(guest->cleanup);
+    guest->cleanup = NULL;
     guest->state = GUEST_GONE;
     list_for_each(server, &guest->servers, struct server, link) {
         server_close(server, false);
     }
+    additions_end(guest);
     destroy_devices(guest);
     list_for_each(server, &guest->servers, struct server, link) {
         server_free(server);
     }
     functions_forget(guest);
+    guest->functions_dirty = false;
     memory_destroy(guest->memory);
+    guest->memory = NULL;
     address_space_finish(&guest->spaces[IOD_PIO]);
     address_space_finish(&guest->spaces[IOD_MMIO]);
-    guest->daemon->loop->ops->timer_remove(guest->retry);
     list_remove(&guest->run_link);
+    answer_give(guest->pausing, -ESHUTDOWN, "the guest ends");
+    guest->pausing = NULL;
+}
+
+void guest_destroy(struct guest *guest)
+{
+    if (!guest) {
+        return;
+    }
+    guest_clear(guest);
+    guest->daemon->loop->ops->timer_remove(guest->retry);
     list_remove(&guest->link);
     guest_spec_finish(&guest->spec);
+    free(guest->source);
     free(guest);
+}
+
+void guest_restart(struct guest *guest, bool failed)
+{
+    struct loop *loop = guest->daemon->loop;
+    guest_clear(guest);
+    loop->ops->timer_cancel(guest->retry);
+    address_space_init(&guest->spaces[IOD_PIO], PORT_LIMIT);
+    address_space_init(&guest->spaces[IOD_MMIO], ADDRESS_LIMIT);
+    guest->dead = guest->fail = guest->stop_wanted = guest->parted = guest->lock_wait = guest->paused = false;
+    guest->opening = guest->stopping = guest->retries = guest->pause_left = 0;
+    guest->unclaimed = guest->malformed = 0;
+    if (failed) {
+        guest->state = GUEST_FAILED;
+        guest_retry_in(guest, APPEAR_SLOW_NS);
+        return;
+    }
+    guest->state = GUEST_WAITING;
+    guest->introduced = false;
+    guest->type = guest->spec.type;
+    guest->uuid[0] = guest->domain_name[0] = guest->why[0] = '\0';
+    parse_domain(guest);
+    guest_named_state(guest, "waiting");
+    guest_await(guest);
+}
+
+void guest_try_again(struct guest *guest)
+{
+    if (guest->state == GUEST_FAILED) {
+        guest->parted = true;
+        guest_retry_in(guest, 0);
+    }
 }
 
 void guest_retry_in(struct guest *guest, uint64_t ns)
@@ -164,10 +208,22 @@ void guest_bind_later(struct guest *guest)
 
 /* ---- attaching ---- */
 
+/* Who asked for it is named, where that is known. */
+static void name_origin(const struct guest_spec *spec, const struct device_spec *device, struct iod_error *error)
+{
+    const char *origin = device->origin ? device->origin : spec->origin;
+    char text[sizeof(error->text)];
+    if (origin) {
+        snprintf(text, sizeof(text), "%s", error->text);
+        snprintf(error->text, sizeof(error->text), "%.100s: %.*s", origin, (int)sizeof(error->text) - 104, text);
+    }
+}
+
 static bool make_devices(struct guest *guest, struct iod_error *error)
 {
     for (unsigned i = 0; i < guest->spec.device_count; i++) {
         if (!device_create(guest, &guest->spec.devices[i], i, error)) {
+            name_origin(&guest->spec, &guest->spec.devices[i], error);
             return false;
         }
     }
@@ -208,11 +264,40 @@ static void attach_failed(struct guest *guest, const char *what, const char *why
     guest_stop_devices(guest, IOD_CANCEL);
 }
 
+/* Taken out of the spec while it opened. It has no ranges yet: the guest never knew it. */
+static void drop_unwanted(struct guest *guest)
+{
+    struct iod_device *device;
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        const struct device_spec *spec = spec_find(&guest->spec, device->id);
+        if (!spec || !device_spec_equal(spec, &device->spec)) {
+            device_destroy(device);
+        }
+    }
+}
+
+static void tell_running(struct guest *guest)
+{
+    struct iod_device *device;
+    struct guest *joined;
+    guest_named_state(guest, "running");
+    list_for_each(joined, &guest->joined, struct guest, join_link) {
+        guest_reconcile(joined);
+    }
+    guest_reconcile(guest); /* what came while it was being attached */
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        if (!device->hidden) {
+            device_tell(device, EVENT_DEVICE_ADDED, "");
+        }
+    }
+}
+
 static void running(struct guest *guest)
 {
     struct iod_device *device;
     struct iod_error error;
     struct server *server;
+    drop_unwanted(guest);
     if (server_create(guest, &server, &error)) {
         attach_failed(guest, "", error.text);
         return;
@@ -234,23 +319,37 @@ static void running(struct guest *guest)
         }
     }
     guest_retry_in(guest, BIND_INTERVAL_NS);
-    guest_named_state(guest, "running");
+    tell_running(guest);
+}
+
+/* The old domain's last I/O may still hold the image: its end is awaited, for it is the same disk, rebooted. */
+static bool lock_is_coming(struct guest *guest, int error)
+{
+    if (error == -EBUSY) {
+        daemon_check_all(guest->daemon);
+    }
+    return error == -EBUSY && letting_go(guest->daemon);
 }
 
 static void device_opened(void *self, struct iod_device *device, int error, const char *why)
 {
     struct guest *guest = self;
-    if (error) {
+    if (error && lock_is_coming(guest, error)) {
+        guest->lock_wait = true;
+        guest_note(guest, "%s", why);
+    } else if (error) {
         guest_log(guest, IOD_LOG_ERROR, "%s", why);
-        guest->fail = true;
+        guest_failing(guest, device->id, why);
     }
-    (void)device;
     if (--guest->opening) {
         return;
     }
     if (guest->fail || guest->dead || guest->stop_wanted) {
         guest_stop_devices(guest, IOD_CANCEL);
+    } else if (guest->lock_wait) {
+        guest_retry_in(guest, LOCK_INTERVAL_NS);
     } else {
+        guest->why[0] = '\0';
         running(guest);
     }
 }
@@ -260,6 +359,7 @@ static void open_devices(struct guest *guest)
     struct iod_device *device;
     struct iod_error error;
     uint64_t limit = guest->spec.map_limit;
+    guest->lock_wait = false;
     if (!limit) {
         limit = guest_is_arm(guest) || guest->daemon->hv->maps_cost_frames ? MAP_LIMIT_FRAMES
                                                                            : MAP_LIMIT_FREE;
@@ -285,6 +385,19 @@ static void open_devices(struct guest *guest)
     device_opened(guest, NULL, 0, NULL);
 }
 
+/* The image's lock may be free now: all devices are made anew. */
+static void open_again(struct guest *guest)
+{
+    if (guest->dead || guest->stop_wanted) {
+        guest_stop_devices(guest, IOD_CANCEL);
+        return;
+    }
+    destroy_devices(guest);
+    memory_destroy(guest->memory);
+    guest->memory = NULL;
+    open_devices(guest);
+}
+
 static void cleaned(void *self, int error, const char *why)
 {
     struct guest *guest = self;
@@ -299,12 +412,18 @@ static void cleaned(void *self, int error, const char *why)
 void guest_begin(struct guest *guest)
 {
     struct hypervisor *hv = guest->daemon->hv;
+    if (guest_join(guest)) {
+        return;
+    }
     int error = hv->ops->nr_vcpus(hv, guest->domid, &guest->vcpus);
     if (error == -ESRCH && guest->spec.wait) {
-        guest_retry_in(guest, APPEAR_INTERVAL_NS);
+        guest->retries++;
+        guest_retry_in(guest, guest->retries < APPEAR_QUICK ? APPEAR_INTERVAL_NS : APPEAR_SLOW_NS);
         return;
     }
     guest->state = GUEST_CLEANING;
+    guest->retries = 0;
+    guest_named_state(guest, "attaching");
     if (error == -ENOSYS || error == -EOPNOTSUPP) {
         guest_fail(guest, "this Xen has no ioreq servers: on Arm it must be built with CONFIG_IOREQ_SERVER");
     } else if (error) {
@@ -322,7 +441,9 @@ void guest_begin(struct guest *guest)
 void guest_await(struct guest *guest)
 {
     bool store = guest->daemon->config.store && !guest->daemon->store_lost;
-    if (!store && !guest->have_domid) {
+    if (!store && !guest->have_domid && guest->daemon->config.store && guest->spec.wait) {
+        guest_note(guest, "xenstore can't be reached, and without it its name or uuid can't be looked up");
+    } else if (!store && !guest->have_domid) {
         guest_fail(guest, "the domain's name can't be looked up without xenstore: give its domid");
     } else if (!store) {
         guest_begin(guest);
@@ -345,9 +466,15 @@ static enum guest_type type_of(const struct store_domain *domain)
 static const struct store_domain *find_domain(const struct guest *guest, const struct store_domain *domains,
                                               unsigned count)
 {
+    const char *key = guest->spec.domain;
+    bool by_key = guest->named && (guest->state == GUEST_WAITING || !guest->have_domid);
     for (unsigned i = 0; i < count; i++) {
-        if (guest->named ? !strcmp(domains[i].name, guest->spec.domain) : domains[i].domid == guest->domid) {
-            return &domains[i];
+        const struct store_domain *domain = &domains[i];
+        bool found = !by_key                     ? domain->domid == guest->domid
+                     : !strncmp(key, "uuid:", 5) ? domain->uuid[0] && !strcasecmp(domain->uuid, key + 5)
+                                                 : !strcmp(domain->name, key);
+        if (found) {
+            return domain;
         }
     }
     return NULL;
@@ -357,6 +484,7 @@ static void found_domain(struct guest *guest, const struct store_domain *domain)
 {
     guest->have_domid = guest->introduced = true;
     guest->domid = domain->domid;
+    guest->why[0] = '\0';
     snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
     snprintf(guest->uuid, sizeof(guest->uuid), "%s", domain->uuid);
     if (guest->spec.type == GUEST_UNKNOWN) {
@@ -365,12 +493,18 @@ static void found_domain(struct guest *guest, const struct store_domain *domain)
     guest_begin(guest);
 }
 
+/* Once it is bound, a guest is its domid's, whatever the domain is called by now. */
 void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count)
 {
     const struct store_domain *domain = find_domain(guest, domains, count);
+    if (domain) {
+        snprintf(guest->domain_name, sizeof(guest->domain_name), "%s", domain->name);
+    }
     switch (guest->state) {
     case GUEST_WAITING:
-        if (domain) {
+        if (guest->parted) {
+            break; /* its timer does */
+        } else if (domain) {
             found_domain(guest, domain);
         } else if (!guest->spec.wait && guest->have_domid) {
             guest_begin(guest); /* not introduced (no toolstack): its type stays unknown */
@@ -380,8 +514,14 @@ void guest_domains(struct guest *guest, const struct store_domain *domains, unsi
         break;
     case GUEST_CLEANING:
     case GUEST_OPENING: /* no ioreq server yet that could tell */
-        if (guest->introduced && (!domain || domain->domid != guest->domid)) {
+        if (guest->introduced && !domain) {
             guest_gone(guest);
+        }
+        break;
+    case GUEST_FAILED:
+        if (guest->introduced && !domain) {
+            guest->parted = true;
+            guest_retry_in(guest, 0);
         }
         break;
     default:
@@ -391,29 +531,62 @@ void guest_domains(struct guest *guest, const struct store_domain *domains, unsi
 
 /* ---- the guest's one timer ---- */
 
+static void bind_late(struct guest *guest)
+{
+    struct server *server;
+    unsigned unbound = 0;
+    guest->retries++;
+    list_for_each(server, &guest->servers, struct server, link) {
+        if (server->unbound) {
+            server_bind(server);
+            unbound += server->unbound;
+        }
+    }
+    if (unbound) {
+        guest_retry_in(guest, BIND_INTERVAL_NS);
+    }
+}
+
+/* Shown until its domain ends: the next one of its name may do better. */
+static void look_at_failed(struct guest *guest)
+{
+    struct hypervisor *hv = guest->daemon->hv;
+    unsigned vcpus;
+    if (guest->have_domid && hv->ops->nr_vcpus(hv, guest->domid, &vcpus) == -ESRCH) {
+        guest_restart(guest, false);
+    } else if (guest->have_domid) {
+        guest_retry_in(guest, APPEAR_SLOW_NS);
+    }
+}
+
 static void retry(void *self)
 {
     struct guest *guest = self;
-    struct server *server;
-    unsigned unbound = 0;
+    if (guest->parted && guest->dead) {
+        guest_finish(guest);
+        return;
+    }
+    if (guest->parted) {
+        guest_restart(guest, false);
+        return;
+    }
     switch (guest->state) {
     case GUEST_WAITING:
         guest_begin(guest);
         break;
+    case GUEST_OPENING:
+        if (guest->lock_wait) {
+            open_again(guest);
+        }
+        break;
     case GUEST_RUNNING:
-        guest->retries++;
-        list_for_each(server, &guest->servers, struct server, link) {
-            if (server->unbound) {
-                server_bind(server);
-                unbound += server->unbound;
-            }
-        }
-        if (unbound) {
-            guest_retry_in(guest, BIND_INTERVAL_NS);
-        }
+        bind_late(guest);
         break;
     case GUEST_STOPPING:
         guest_end_step(guest);
+        break;
+    case GUEST_FAILED:
+        look_at_failed(guest);
         break;
     default:
         break;

@@ -28,6 +28,7 @@ void guest_stop_devices(struct guest *guest, enum iod_drain drain)
 {
     struct iod_device *device;
     guest->state = GUEST_STOPPING;
+    guest_named_state(guest, "detaching");
     guest->stopping = 1; /* for this loop, so that all_quiet runs after it */
     list_for_each(device, &guest->devices, struct iod_device, link) {
         guest->stopping++;
@@ -44,34 +45,41 @@ static enum on_exit on_exit_of(const struct guest *guest)
     return guest_is_arm(guest) ? ON_EXIT_LEAVE : ON_EXIT_DESTROY;
 }
 
-static void finished(struct guest *guest)
+/* Is it shown or waited for after its end? */
+static bool stays(const struct guest *guest)
+{
+    bool again = guest->dead && !guest->fail && guest->spec.wait; /* the name may come back (a reboot) */
+    bool shown = guest->fail && guest->source;                    /* until somebody mends what was wrong */
+    return (again || shown) && !guest->forget && !guest->daemon->stopping;
+}
+
+void guest_finish(struct guest *guest)
 {
     struct daemon *daemon = guest->daemon;
     const char *state = guest->fail ? "failed" : guest->dead ? "gone" : "stopped";
-    bool again = guest->dead && guest->spec.wait && !guest->fail && !daemon->stopping;
-    struct guest_spec spec;
-    struct iod_error error;
-    if (again && guest_spec_copy(&spec, &guest->spec)) {
-        again = false;
-    }
     if (guest->malformed) {
         guest_log(guest, IOD_LOG_INFO,
                   "%llu malformed requests, %llu accesses to addresses that no device has",
                   (unsigned long long)guest->malformed, (unsigned long long)guest->unclaimed);
     }
-    guest_named_state(guest, state);
     if (guest->dead) {
         daemon_forget_domain(daemon, guest->domid);
     }
-    guest_destroy(guest);
-    daemon_guest_ended(daemon);
-    if (again) {
-        /* The name may come back with another domid (a reboot). */
-        if (daemon_add_guest(daemon, &spec, &error)) {
-            daemon_log(daemon, IOD_LOG_ERROR, spec.domain, "%s", error.text);
-        }
-        guest_spec_finish(&spec);
+    guest_unjoin(guest);
+    guest_part(guest);
+    if (stays(guest)) {
+        bool failed = guest->fail;
+        guest_named_state(guest, state);
+        guest_restart(guest, failed);
+        return;
     }
+    struct answer *answer = guest->removal;
+    guest->removal = NULL;
+    list_remove(&guest->link); /* who hears of its end does not find it any more */
+    guest_named_state(guest, state);
+    guest_destroy(guest);
+    answer_give(answer, 0, NULL);
+    daemon_guest_ended(daemon);
 }
 
 /* on-exit=leave holds only while there is a guest to be left. */
@@ -105,7 +113,7 @@ static void leave(struct guest *guest)
     list_for_each(server, &guest->servers, struct server, link) {
         server_close(server, true);
     }
-    finished(guest);
+    guest_finish(guest);
 }
 
 static void await_quiet_vcpus(struct guest *guest)
@@ -135,7 +143,7 @@ static void await_quiet_vcpus(struct guest *guest)
         }
         server_close(server, keep);
     }
-    finished(guest);
+    guest_finish(guest);
 }
 
 /*
@@ -161,10 +169,15 @@ void guest_stop(struct guest *guest)
     switch (guest->state) {
     case GUEST_WAITING:
     case GUEST_CLEANING:
-        finished(guest);
+    case GUEST_JOINED:
+    case GUEST_FAILED:
+        guest_finish(guest);
         break;
     case GUEST_OPENING:
         guest->stop_wanted = true; /* when the devices are open */
+        if (guest->lock_wait) {
+            guest_retry_in(guest, 0);
+        }
         break;
     case GUEST_RUNNING:
         serve_what_came(guest);
@@ -189,10 +202,15 @@ void guest_gone(struct guest *guest)
     switch (guest->state) {
     case GUEST_WAITING:
     case GUEST_CLEANING:
-        finished(guest);
+    case GUEST_JOINED:
+    case GUEST_FAILED:
+        guest_finish(guest);
         break;
     case GUEST_OPENING:
         guest->stop_wanted = true;
+        if (guest->lock_wait) {
+            guest_retry_in(guest, 0);
+        }
         break;
     case GUEST_RUNNING:
         guest_log(guest, IOD_LOG_INFO, "the domain is gone");
@@ -208,6 +226,17 @@ void guest_gone(struct guest *guest)
     }
 }
 
+void guest_failing(struct guest *guest, const char *device, const char *why)
+{
+    guest->fail = true;
+    guest_note(guest, "%s", why);
+    daemon_tell(guest->daemon, &(struct daemon_event){.kind = EVENT_DEVICE_ERROR,
+                                                      .domain = guest->spec.domain,
+                                                      .domid = guest->have_domid ? guest->domid : -1,
+                                                      .device = device,
+                                                      .text = guest->why});
+}
+
 void guest_fail(struct guest *guest, const char *format, ...)
 {
     char text[400];
@@ -216,7 +245,7 @@ void guest_fail(struct guest *guest, const char *format, ...)
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     guest_log(guest, IOD_LOG_ERROR, "%s", text);
-    guest->fail = true;
+    guest_failing(guest, NULL, text);
     guest_stop_devices(guest, IOD_CANCEL);
 }
 

@@ -27,6 +27,7 @@ struct function_claim {
     struct list link; /* of the guest */
     uint16_t sbdf;
     bool wanted;
+    const struct iod_device *hidden; /* who it waits for to be shown; NULL: nobody */
     struct server *server; /* NULL: not made */
 };
 
@@ -92,13 +93,16 @@ struct iod_region {
     void *self;
     enum iod_space space;
     struct placement placement; /* linked: shown */
+    bool later;                 /* of a device that is not shown yet: goes to `base` when it is */
+    uint64_t base;
     struct list link;           /* of the device */
 };
 
 /* ---- devices ---- */
 
 struct iod_device {
-    struct guest *guest;
+    struct guest *guest;          /* who serves it */
+    struct guest *owner;          /* in whose spec it is: guest, or one joined to it; NULL: nobody's, it is going */
     const struct iod_device_class *class;
     struct device_spec spec;
     struct device_keys keys;
@@ -122,7 +126,8 @@ struct iod_device {
 
     /* the life (device.c) */
     struct list stops;            /* struct device_stop not yet answered */
-    struct device_stop broken_stop, guest_stop; /* iod_device_broken's, and the guest's end's */
+    /* iod_device_broken's, the guest's end's, and daemon_pause_guest's */
+    struct device_stop broken_stop, guest_stop, pause_stop;
     unsigned stopped;             /* answered, not yet resumed */
     enum iod_drain drain;
     struct device_backend *backend_at; /* being opened or quiesced */
@@ -131,6 +136,8 @@ struct iod_device {
     void (*opened)(void *self, struct iod_device *device, int error, const char *why);
     void *opened_self;
     struct detach *detach;        /* under way */
+    struct asking *asking;        /* the guest was asked to let go of it */
+    bool hidden;                  /* added to a running guest and not open yet: it has no ranges */
     unsigned mappings;            /* iod_mapping in the device's hands */
     uint64_t guest_errors;
     uint64_t guest_errors_until_ns; /* no line is printed before */
@@ -145,6 +152,8 @@ enum guest_state {
     GUEST_RUNNING,
     GUEST_STOPPING,  /* devices finish (SIGTERM) or cancel (domain gone, failure) */
     GUEST_GONE,
+    GUEST_JOINED,    /* its domain is served by another guest of ours, which has its devices */
+    GUEST_FAILED,    /* kept, to be shown: until its spec changes or its domain ends */
 };
 
 struct guest {
@@ -152,7 +161,11 @@ struct guest {
     struct guest_spec spec;
     enum guest_state state;
     char name[64];           /* for the log: domid, or what the user said while it waits */
-    bool have_domid, named;  /* named: the user gave a name, a reboot brings another domid */
+    char *source;            /* daemon_apply's; NULL: added alone */
+    const char *shown_state; /* the named state */
+    char why[240];           /* what is missing, or the last failure */
+    char domain_name[128];   /* xenstore's; empty: not known */
+    bool have_domid, named;  /* named: the user gave a name or uuid, a reboot brings another domid */
     bool introduced;         /* xenstore told of it */
     uint16_t domid;
     char uuid[40];
@@ -166,6 +179,7 @@ struct guest {
     const struct config_space_ops *bus_ops;
     struct list functions;   /* claims that wait for the commit or are made */
     bool functions_dirty;
+    struct iod_device *hidden; /* inside create of a hidden device */
     struct list ready;       /* accesses to serve */
     struct list behind_ring; /* slots whose server's buffered ring comes first */
     struct list run_link;    /* of the daemon's run queue */
@@ -174,6 +188,18 @@ struct guest {
     unsigned opening, stopping; /* devices not yet open, not yet quiet */
     unsigned retries;
     struct cleanup *cleanup;
+    struct guest *host;      /* of one that is joined: who serves its domain */
+    struct list joined;      /* guests whose host this is, by join_link */
+    struct list join_link;
+    struct list additions;   /* devices that are being added to it */
+    struct answer *removal;  /* of daemon_remove_guest */
+    struct answer *pausing;  /* of daemon_pause_guest, until all is quiet */
+    unsigned pause_left;     /* devices not yet quiet */
+    bool paused;             /* or becoming so */
+    bool forget;             /* it ends for good: it is not waited for again */
+    bool parted;             /* the guest it was joined to is no more, or its spec changed: begins anew, soon */
+    bool leaving;            /* its devices go, and then it, or what is left is handed to one joined to it */
+    bool lock_wait;          /* an image is still held by one of ours that ends: opened again soon */
     uint64_t clock_offset_ns; /* host monotonic minus guest clock */
     bool dead;               /* the domain is gone: no hypercall can help it */
     bool fail;               /* it ends because of an error */
@@ -202,6 +228,8 @@ struct daemon {
     bool domains_known;
     uint32_t notify[EVENT_BATCH];
     unsigned notify_count;
+    struct list listeners, answers;
+    struct loop_task *answer_task, *leave_task;
     struct list services;
     struct list mapping_pool[3];
     bool stopping;
@@ -213,9 +241,60 @@ struct daemon {
 
 /* ---- who does what ---- */
 
+/* events.c */
+struct answer;
+/* Memory for a `done` that is called later; NULL (with *error filled): out of memory. done may be NULL. */
+struct answer *answer_make(struct daemon *daemon, daemon_done *done, void *self, struct iod_error *error);
+/* Now it may be called, from the loop. NULL: nobody asked. */
+void answer_give(struct answer *answer, int error, const char *why);
+void answer_drop(struct answer *answer);  /* the call itself failed: done is not called */
+void answers_deliver(struct daemon *daemon);
+int events_begin(struct daemon *daemon); /* -ENOMEM */
+void events_end(struct daemon *daemon);
+void guest_named_state(struct guest *guest, const char *state);
+void device_tell(const struct iod_device *device, enum daemon_event_kind kind, const char *text);
+
+/* status.c */
+/* By the text it was added as, or its domain's domid, name, uuid; NULL with *error filled. */
+struct guest *guest_find(struct daemon *daemon, const char *domain, struct iod_error *error);
+struct guest *guest_host(struct guest *guest); /* who serves its domain: itself, or the one it is joined to */
+/* Notes why not all is well, for daemon_guest_status. */
+void guest_note(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* guest_change.c */
+/* What the spec says becomes so: devices it lacks go, devices that are missing come. Any state. */
+void guest_reconcile(struct guest *guest);
+void additions_end(struct guest *guest);    /* the guest is being taken apart */
+void additions_move(struct guest *from, struct guest *to);
+void additions_retry(struct guest *guest);  /* what failed may be tried again */
+void guest_forget(struct guest *guest);     /* it goes for good, soon */
+bool letting_go(struct daemon *daemon);     /* is something of ours on its way out, that may hold an image's lock? */
+struct iod_device *guest_device(struct guest *host, const char *id); /* or NULL */
+
+/* guest_pause.c */
+void guest_pause_device(struct iod_device *device); /* of a guest that is paused, just added */
+
+/* spec_change.c */
+int spec_name_devices(struct guest_spec *spec); /* gives ids to those that have none. -ENOMEM */
+/* An id for the last of the spec's devices (or one of them) that neither the spec nor the host (may be NULL) has. */
+int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct guest *host);
+/* Other ids for those that the core named, where the host has a device of that id already. -ENOMEM */
+int spec_rename(struct guest_spec *spec, struct guest *host);
+int spec_append(struct guest_spec *spec, const struct device_spec *device); /* a copy */
+void spec_drop(struct guest_spec *spec, const char *id);
+const struct device_spec *spec_find(const struct guest_spec *spec, const char *id);
+
+/* guest_join.c */
+bool guest_join(struct guest *guest);       /* true: its domain is served by another one: joined, or waits for that */
+void guest_part(struct guest *guest);       /* the host ends: who was joined goes its own way again */
+void guest_leave(struct guest *guest);      /* daemon_remove_guest's way, from the loop */
+void guest_unjoin(struct guest *guest);     /* if it is joined: its host keeps serving its devices, for nobody */
+bool guest_leave_step(struct guest *guest); /* a device of it has gone. True: the guest may be no more */
+
 /* guest.c */
 struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 void guest_destroy(struct guest *guest);
+void guest_restart(struct guest *guest, bool failed); /* all of it goes but the spec; then it waits, or shows why */
 void guest_begin(struct guest *guest);                                      /* its domid is known: attach */
 /* xenstore's news */
 void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count);
@@ -224,21 +303,26 @@ void guest_log(struct guest *guest, enum iod_log_level level, const char *format
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 /* just added, or xenstore got lost */
 void guest_await(struct guest *guest);
-void guest_named_state(struct guest *guest, const char *state);
 void guest_retry_in(struct guest *guest, uint64_t ns); /* the guest's one timer */
 void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
 bool guest_is_arm(const struct guest *guest);
+void guest_try_again(struct guest *guest);  /* its spec changed: if it had failed, it is attached anew, soon */
 
 /* guest_end.c */
 void guest_stop(struct guest *guest); /* SIGTERM: finish, then on_exit */
 void guest_gone(struct guest *guest); /* the domain died */
 void guest_fail(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Why it fails is kept and told; device: its id, or NULL. The caller ends the guest. */
+void guest_failing(struct guest *guest, const char *device, const char *why);
 void guest_check_alive(struct guest *guest);
 void guest_stop_devices(struct guest *guest, enum iod_drain drain); /* then the guest ends, by its timer */
 void guest_end_step(struct guest *guest);
+void guest_finish(struct guest *guest); /* nothing of it is left in the hypervisor; frees it, or it waits again */
 
 /* daemon.c */
 void daemon_guest_ended(struct daemon *daemon);
+void daemon_take_on(struct daemon *daemon, struct guest *guest); /* checked and made: it is waited for */
+void daemon_check_all(struct daemon *daemon); /* which domains are dead? */
 void daemon_forget_domain(struct daemon *daemon, uint16_t domid); /* dead, whatever xenstore said last */
 
 /* ranges.c */
@@ -280,8 +364,16 @@ bool device_answers(const struct iod_device *device); /* accesses may reach it n
 /* dma.c */
 void mapping_pools_destroy(struct daemon *daemon);
 
+bool device_is_removable(struct iod_device *device, struct iod_error *error); /* do all of its parts agree? */
+int device_show(struct iod_device *device);    /* it was hidden: its ranges and functions are claimed now */
+
 /* detach.c */
-void detach_end(struct detach *detach);
+int detach_begin(struct iod_device *device, const char *why, struct answer *answer);
+
+/* ask.c */
+int ask_begin(struct iod_device *device, struct answer *answer); /* 0 or -ENOMEM; the answer is its own then */
+void ask_end(struct iod_device *device, const char *why);
+void detach_end(struct detach *detach); /* the device is being destroyed */
 
 /* record.c */
 struct cleanup;

@@ -44,6 +44,11 @@ int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t b
     }
     region->space = space;
     int result = address_space_place(&guest->spaces[space], &region->placement, base, region->length);
+    if (!result && region->device->hidden) {
+        address_space_remove(&guest->spaces[space], &region->placement); /* it would fit: device_show does it */
+        region->later = true;
+        region->base = base;
+    }
     if (result) {
         return iod_fail(
             error, -result, "%s: %s: 0x%llx bytes at 0x%llx do not fit the guest's %s (last: 0x%llx)",
@@ -55,10 +60,37 @@ int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t b
 
 void iod_region_hide(struct iod_region *region)
 {
+    region->later = false;
     address_space_remove(&region->device->guest->spaces[region->space], &region->placement);
 }
 
 /* Two devices that the command line puts at one place: the guest would find only the later one. */
+static int taken(const struct iod_region *region, enum iod_space space, uint64_t base,
+                 const struct iod_device *by, struct iod_error *error)
+{
+    return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=",
+                    region->device->id, region->name, space_names[space], (unsigned long long)base,
+                    (unsigned long long)(base + (region->length - 1)), by->id);
+}
+
+/* Devices that are being added too, and have their ranges only when they are open. */
+static int check_hidden(const struct iod_region *region, enum iod_space space, uint64_t base,
+                        struct iod_error *error)
+{
+    const struct list *devices = &region->device->guest->devices;
+    for (const struct list *l = devices->next; l != devices; l = l->next) {
+        const struct iod_device *device = list_entry(l, const struct iod_device, link);
+        for (const struct list *k = device->regions.next; k != &device->regions; k = k->next) {
+            const struct iod_region *other = list_entry(k, const struct iod_region, link);
+            if (other->later && other != region && other->space == space &&
+                base <= other->base + (other->length - 1) && other->base <= base + (region->length - 1)) {
+                return taken(region, space, base, device, error);
+            }
+        }
+    }
+    return 0;
+}
+
 static int check_free(const struct iod_region *region, enum iod_space space, uint64_t base,
                       struct iod_error *error)
 {
@@ -68,12 +100,10 @@ static int check_free(const struct iod_region *region, enum iod_space space, uin
         other = list_entry(l, const struct placement, link);
         if (other->region && other->region != region && base <= other->end &&
             other->start <= base + (region->length - 1)) {
-            return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=",
-                            region->device->id, region->name, space_names[space], (unsigned long long)base,
-                            (unsigned long long)(base + (region->length - 1)), other->region->device->id);
+            return taken(region, space, base, other->region->device, error);
         }
     }
-    return 0;
+    return check_hidden(region, space, base, error);
 }
 
 int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback,
@@ -114,6 +144,7 @@ int guest_claim_function(struct guest *guest, uint16_t sbdf)
         list_add_tail(&guest->functions, &claim->link);
     }
     claim->wanted = true;
+    claim->hidden = guest->hidden;
     guest->functions_dirty = true;
     return 0;
 }
@@ -123,6 +154,7 @@ void guest_release_function(struct guest *guest, uint16_t sbdf)
     struct function_claim *claim = function_find(guest, sbdf);
     if (claim) {
         claim->wanted = false;
+        claim->hidden = NULL;
         guest->functions_dirty = true;
     }
 }
@@ -282,7 +314,7 @@ static int commit_functions(struct guest *guest)
     }
     guest->functions_dirty = false;
     list_for_each(claim, &guest->functions, struct function_claim, link) {
-        if (claim->wanted && !claim->server && !guest->dead) {
+        if (claim->wanted && !claim->server && !claim->hidden && !guest->dead) {
             int error = claim_function(guest, claim);
             result = result ? result : error;
         } else if (!claim->wanted) {
@@ -315,4 +347,56 @@ int guest_commit(struct guest *guest)
         }
     }
     return pio ? pio : mmio ? mmio : functions;
+}
+
+/* ---- a device that was hidden ---- */
+
+static bool has_its_ranges(const struct iod_device *device)
+{
+    const struct guest *guest = device->guest;
+    for (const struct list *l = device->regions.next; l != &device->regions; l = l->next) {
+        const struct iod_region *region = list_entry(l, const struct iod_region, link);
+        const struct interval_set *claimed = &guest->spaces[region->space].claimed;
+        bool found = list_empty(&region->placement.link);
+        for (unsigned i = 0; i < claimed->count && !found; i++) {
+            found = claimed->items[i].start <= region->placement.start &&
+                    claimed->items[i].end >= region->placement.end;
+        }
+        if (!found) {
+            return false;
+        }
+    }
+    for (const struct list *l = guest->functions.next; l != &guest->functions; l = l->next) {
+        const struct function_claim *claim = list_entry(l, const struct function_claim, link);
+        if (guest->bus && !claim->server && guest->bus_ops->owner(guest->bus, claim->sbdf) == device) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int device_show(struct iod_device *device)
+{
+    struct guest *guest = device->guest;
+    struct iod_region *region;
+    struct function_claim *claim;
+    device->hidden = false;
+    list_for_each(region, &device->regions, struct iod_region, link) {
+        if (region->later) {
+            region->later = false;
+            address_space_place(&guest->spaces[region->space], &region->placement, region->base, region->length);
+        }
+    }
+    list_for_each(claim, &guest->functions, struct function_claim, link) {
+        if (claim->hidden == device) {
+            claim->hidden = NULL;
+            guest->functions_dirty = true;
+        }
+    }
+    int result = guest_commit(guest);
+    if (has_its_ranges(device)) {
+        return 0; /* what else may be wrong is not this device's */
+    }
+    device->hidden = true; /* going again: it leaves no hole */
+    return result ? result : -EIO;
 }

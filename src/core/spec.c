@@ -102,6 +102,7 @@ int device_spec_copy(struct device_spec *to, const struct device_spec *from)
     to->text = from->text ? strdup(from->text) : NULL;
     to->name = from->name ? strdup(from->name) : NULL;
     to->origin = from->origin ? strdup(from->origin) : NULL;
+    to->named = from->named;
     if ((from->text && !to->text) || (from->name && !to->name) || (from->origin && !to->origin)) {
         goto failed;
     }

@@ -23,6 +23,7 @@ struct device_spec {
     char *origin; /* who asked for it: "/etc/ioreqd/ioreqd.conf:12", "xenstore", ...; NULL: nobody says */
     struct option_pair *pairs;
     unsigned count;
+    bool named;   /* the core gave it its id: the last pair is not in the text */
 };
 
 enum guest_arch { ARCH_X86, ARCH_ARM };

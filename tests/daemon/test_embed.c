@@ -149,16 +149,18 @@ static void host_add(struct host *host, struct mock_guest *guest, const char *co
     ck_assert_msg(strstr(host->log, "running") != NULL, "%s", host->log);
 }
 
-static void host_posted(void *self)
+static void host_posted(void *self, int error, const char *why)
 {
     struct host *host = self;
+    ck_assert_msg(error == 0, "%s", why);
     sem_post(&host->done);
 }
 
 static void job_detach(struct host *host, void *argument)
 {
     struct iod_error error;
-    ck_assert_msg(daemon_detach_device(host->daemon, f.domid, argument, host_posted, host, &error) == 0, "%s", error.text);
+    ck_assert_msg(daemon_remove_device(host->daemon, f.domid, argument, REMOVAL_FORCE, host_posted, host, &error) == 0,
+                  "%s", error.text);
 }
 
 /* ---- tests ---- */

@@ -174,6 +174,12 @@ START_TEST(broken_in_open)
 }
 END_TEST
 
+static void set_done(void *self, int error, const char *why)
+{
+    ck_assert_msg(error == 0, "%s", why);
+    *(bool *)self = true;
+}
+
 static void set_true(void *self)
 {
     *(bool *)self = true;
@@ -324,7 +330,7 @@ START_TEST(access_after_detach_in_a_stopping_guest)
     bool detached = false;
     hooks.quiesce_later = true;
     device_stop(probe->device, &stop, IOD_FINISH, nothing, NULL);
-    ck_assert_int_eq(daemon_detach_device(daemon, "7", probe->device->id, set_true, &detached, &error), 0);
+    ck_assert_int_eq(daemon_remove_device(daemon, "7", probe->device->id, REMOVAL_FORCE, set_done, &detached, &error), 0);
     ck_assert_ptr_nonnull(other);
     guest_of(fake)->stopping = 1000; /* something else is never quiet */
     guest_of(fake)->state = GUEST_STOPPING;
