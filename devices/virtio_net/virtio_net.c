@@ -7,7 +7,6 @@
  */
 #include <errno.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -188,19 +187,29 @@ static void go_on(void *self)
 
 /* ---- life ---- */
 
+static bool parse_byte(const char *text, uint8_t *byte)
+{
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *high = text[0] ? strchr(digits, text[0]) : NULL;
+    const char *low = high && text[1] ? strchr(digits, text[1]) : NULL;
+
+    if (!low) {
+        return false;
+    }
+    *byte = (uint8_t)((high - digits) % 16 * 16 + (low - digits) % 16);
+    return true;
+}
+
 static int parse_mac(const struct iod_device *device, const char *text, uint8_t *mac, struct iod_error *error)
 {
-    unsigned byte[ETH_ALEN];
-    int end = 0;
+    bool good = strlen(text) == 3 * ETH_ALEN - 1;
 
-    if (strlen(text) != 17 || strspn(text, "0123456789abcdefABCDEF:") != 17 ||
-        sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &byte[0], &byte[1], &byte[2], &byte[3], &byte[4], &byte[5],
-               &end) != ETH_ALEN || end != 17 || (byte[0] & 1)) {
-        return iod_fail(error, EINVAL, "%s: mac=%s: must be XX:XX:XX:XX:XX:XX in hexadecimal, and no multicast address",
-                        iod_device_id(device), text);
+    for (unsigned i = 0; good && i < ETH_ALEN; i++) {
+        good = parse_byte(text + 3 * i, &mac[i]) && (i == ETH_ALEN - 1 || text[3 * i + 2] == ':');
     }
-    for (unsigned i = 0; i < ETH_ALEN; i++) {
-        mac[i] = (uint8_t)byte[i];
+    if (!good || (mac[0] & 1)) {
+        return iod_fail(error, EINVAL, "%s: mac=%s: must be XX:XX:XX:XX:XX:XX in hexadecimal, of one station, no group",
+                        iod_device_id(device), text);
     }
     return 0;
 }

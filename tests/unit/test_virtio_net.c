@@ -104,7 +104,9 @@ START_TEST(bad_options)
         const char *option, *value, *text;
     } cases[] = {
         {"mac", "02:11:22:33:44", "mac=02:11:22:33:44: must be"},
-        {"mac", "03:11:22:33:44:55", "no multicast"},
+        {"mac", "03:11:22:33:44:55", "no group"},
+        {"mac", "0g:11:22:33:44:55", "must be"},
+        {"mac", "02-11-22-33-44-55", "must be"},
         {"mac", "02:11:22:33:44:5g", "must be"},
         {"mac", "02:11:22:33:44:555", "must be"},
         {"mac", "0:211:22:33:44:55", "must be"},
@@ -512,7 +514,7 @@ int main(void)
     TCase *bare = tcase_create("bare"), *one = tcase_create("one"), *legacy = tcase_create("legacy"),
           *pairs = tcase_create("pairs");
     tcase_add_loop_test(bare, features_follow_options_and_limits, 0, 5);
-    tcase_add_loop_test(bare, bad_options, 0, 7);
+    tcase_add_loop_test(bare, bad_options, 0, 9);
     tcase_add_test(bare, a_mac_by_lot);
     tcase_add_test(bare, fewer_pairs_than_asked);
     suite_add_tcase(suite, bare);
