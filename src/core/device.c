@@ -487,15 +487,22 @@ void iod_device_broken(struct iod_device *device, const char *why, ...)
     device_tell(device, EVENT_DEVICE_ERROR, device->why);
 }
 
+/* A part that can ask the guest does so even where another one says that the guest still drives the device. */
 bool device_is_removable(struct iod_device *device, struct iod_error *error)
 {
     struct device_part *part;
+    struct iod_error refusal = {0};
     list_for_each(part, &device->parts, struct device_part, link) {
-        if (part->ops->removable && !part->ops->removable(part, error)) {
-            return false;
+        struct iod_error why = {0};
+        if (part->ops->removable && !part->ops->removable(part, &why) &&
+            (!refusal.code || why.code == EINPROGRESS)) {
+            refusal = why;
         }
     }
-    return true;
+    if (refusal.code) {
+        *error = refusal;
+    }
+    return !refusal.code;
 }
 
 /* ---- destroy ---- */
@@ -549,6 +556,7 @@ void device_destroy(struct iod_device *device)
         free(irq);
     }
     list_remove(&device->link);
+    ask_end(device, "the device is gone");
     detach_end(device->detach);
     options_destroy(device->options);
     device_spec_finish(&device->spec);

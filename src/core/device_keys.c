@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the user said of a device with the core's own keys: id, bus, addr, base, irq. */
+/* What the user said of a device with the core's own keys: id, bus, addr, slot, base, irq. */
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -63,7 +63,7 @@ static int parse_number_key(struct iod_device *device, const char *key, const ch
     return 0;
 }
 
-/* The keys that are the core's: id, bus, addr, base, irq. */
+/* The keys that are the core's: id, bus, addr, slot, base, irq. */
 int device_parse_keys(struct iod_device *device, unsigned index, struct iod_error *error)
 {
     struct device_keys *keys = &device->keys;
@@ -84,6 +84,13 @@ int device_parse_keys(struct iod_device *device, unsigned index, struct iod_erro
     }
     if ((text = device_spec_take(device, "addr")) && parse_slot(device, text, error)) {
         return -EINVAL;
+    }
+    if ((text = device_spec_take(device, "slot"))) {
+        if (parse_number_key(device, "slot", text, 32, &number, error)) {
+            return -EINVAL;
+        }
+        keys->has_port = true;
+        keys->port = (unsigned)number;
     }
     if ((text = device_spec_take(device, "base"))) {
         if (parse_number_key(device, "base", text, UINT64_MAX, &number, error)) {

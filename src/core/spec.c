@@ -2,6 +2,7 @@
 #include "core/spec.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +178,23 @@ int guest_spec_add_device(struct guest_spec *spec, const char *text, struct iod_
         return result;
     }
     spec->device_count++;
+    return 0;
+}
+
+int guest_spec_add_slots(struct guest_spec *spec, const char *name, struct iod_error *error)
+{
+    unsigned before = spec->device_count;
+    for (unsigned i = 0; i < spec->slots; i++) {
+        char text[160];
+        snprintf(text, sizeof(text), "%.80s,id=slot-%u,number=%u", name, i + 1, i + 1);
+        int result = guest_spec_add_device(spec, text, error);
+        if (result) {
+            return result;
+        }
+        struct device_spec slot = spec->devices[before + i];
+        memmove(spec->devices + i + 1, spec->devices + i, before * sizeof(slot));
+        spec->devices[i] = slot;
+    }
     return 0;
 }
 

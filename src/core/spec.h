@@ -68,6 +68,8 @@ const char *device_spec_get(const struct device_spec *spec, const char *key);
 
 void guest_spec_init(struct guest_spec *spec);
 int guest_spec_add_device(struct guest_spec *spec, const char *text, struct iod_error *error);
+/* Puts spec->slots devices `NAME,id=slot-N,number=N` before the others. 0 or a negative errno with *error filled. */
+int guest_spec_add_slots(struct guest_spec *spec, const char *name, struct iod_error *error);
 int guest_spec_copy(struct guest_spec *to, const struct guest_spec *from); /* -ENOMEM */
 void guest_spec_finish(struct guest_spec *spec);
 

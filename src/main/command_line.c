@@ -371,7 +371,7 @@ static void set_defaults(struct command_line *line)
     }
 }
 
-static int check(const struct command_line *line, struct iod_error *error)
+static int check(struct command_line *line, struct iod_error *error)
 {
     if (line->command != COMMAND_RUN && line->command != COMMAND_SERVICE) {
         return line->command == COMMAND_LIST && line->guest_count
@@ -384,6 +384,9 @@ static int check(const struct command_line *line, struct iod_error *error)
     }
     for (unsigned i = 0; i < line->guest_count; i++) {
         int ret = command_guest_check(&line->guests[i], line->no_xenstore, error);
+        if (!ret) {
+            ret = guest_spec_add_slots(&line->guests[i], SLOT_DEVICE, error);
+        }
         if (ret) {
             return ret;
         }

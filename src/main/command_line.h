@@ -24,6 +24,8 @@ enum command {
     COMMAND_VERSION,
 };
 
+#define SLOT_DEVICE "pcie-root-port" /* the device that slots=N makes N of */
+
 struct command_line {
     enum command command;
     const char *help_device; /* COMMAND_HELP_DEVICE; a piece of argv */

@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who sits where on a guest's one PCI bus, and whom a configuration cycle reaches. */
+/* Who sits where on a guest's PCI buses (bus 0, and one behind each root port), and whom a configuration cycle reaches. */
 #include <errno.h>
 #include <stdlib.h>
 
-#include "pci/pci.h"
 #include "pci/bus.h"
+#include "pci/pci.h"
+#include "pci/port.h"
 
 static struct iod_pci *bus_find(const struct pci_bus *bus, uint16_t sbdf)
 {
-    return sbdf < PCI_SLOTS * PCI_FUNCTIONS ? bus->functions[sbdf] : NULL;
+    if (sbdf < PCI_SLOTS * PCI_FUNCTIONS) {
+        return bus->functions[sbdf];
+    }
+    return sbdf % (PCI_SLOTS * PCI_FUNCTIONS) == 0 ? pci_port_child(bus, (uint8_t)(sbdf >> 8)) : NULL;
 }
 
 static struct iod_device *bus_owner(void *bus, uint16_t sbdf)
@@ -110,20 +114,58 @@ static struct pci_bus *bus_of(struct guest *guest)
     if (!bus) {
         bus = calloc(1, sizeof(*bus));
         if (bus) {
+            list_init(&bus->ports);
             guest_bus_set(guest, bus, &bus_ops);
         }
     }
     return bus;
 }
 
+/*
+ * The root port that the device goes behind: that of slot=, or, for one plugged into a running guest that names no place,
+ * the first empty one. NULL: none; *error says if that is wrong.
+ */
+static struct pci_port *choose_port(const struct pci_bus *bus, const struct iod_pci *pci, int wanted,
+                                    struct iod_error *error)
+{
+    const struct device_keys *keys = device_keys(pci->device);
+    struct pci_port *port = NULL;
+
+    if (keys->has_port) {
+        port = pci_port_find(bus, keys->port);
+        if (!port) {
+            iod_fail(error, ENODEV, "%s: slot=%u: the guest has no such slot; slots=N of the guest makes N",
+                     iod_device_id(pci->device), keys->port);
+        }
+    } else if (!keys->has_slot && wanted < 0 && device_is_hot(pci->device)) {
+        port = pci_port_find(bus, 0);
+        if (!port && !list_empty(&bus->ports)) {
+            iod_fail(error, ENOSPC, "%s: no slot is empty", iod_device_id(pci->device));
+        }
+    }
+    return port;
+}
+
 int pci_bus_join(struct iod_pci *pci, int wanted, struct iod_error *error)
 {
     struct guest *guest = device_guest(pci->device);
     struct pci_bus *bus = bus_of(guest);
+    struct iod_error none = {0};
+    struct pci_port *port;
     int devfn, result;
 
     if (!bus) {
         return iod_fail(error, ENOMEM, "%s: out of memory", iod_device_id(pci->device));
+    }
+    port = choose_port(bus, pci, wanted, &none);
+    if (none.code) {
+        *error = none;
+        return -none.code;
+    }
+    if (port) {
+        result = pci_port_plug(port, pci, error);
+        pci->bus = result ? NULL : bus;
+        return result;
     }
     devfn = choose_devfn(bus, pci, wanted, error);
     if (devfn < 0) {
@@ -148,7 +190,10 @@ int pci_bus_join(struct iod_pci *pci, int wanted, struct iod_error *error)
 
 void pci_bus_leave(struct iod_pci *pci)
 {
-    if (pci->bus) {
+    if (pci->port) {
+        pci_port_unplug(pci->port);
+        pci->bus = NULL;
+    } else if (pci->bus) {
         pci->bus->functions[pci->devfn] = NULL;
         guest_release_function(device_guest(pci->device), pci->devfn);
         pci->bus = NULL;
@@ -159,7 +204,7 @@ bool pci_bus_shared_slot(const struct iod_pci *pci)
 {
     unsigned slot = pci->devfn / PCI_FUNCTIONS;
 
-    for (unsigned function = 0; function < PCI_FUNCTIONS; function++) {
+    for (unsigned function = 0; function < PCI_FUNCTIONS && !pci->port; function++) {
         const struct iod_pci *other = pci->bus->functions[slot * PCI_FUNCTIONS + function];
 
         if (other && other != pci) {

@@ -6,6 +6,7 @@
 
 #include "pci/bus.h"
 #include "pci/pci.h"
+#include "pci/port.h"
 
 static struct iod_pci *from_part(struct device_part *part)
 {
@@ -25,7 +26,19 @@ static const struct iod_field pci_fields[] = {
 
 static void function_start(struct device_part *part)
 {
-    pci_intx_drive(from_part(part)); /* after a load the wire has to be told */
+    struct iod_pci *pci = from_part(part);
+
+    pci_intx_drive(pci); /* after a load the wire has to be told */
+    if (pci->port) {
+        pci_port_present(pci->port);
+    }
+}
+
+static bool function_removable(struct device_part *part, struct iod_error *error)
+{
+    struct iod_pci *pci = from_part(part);
+
+    return !pci->port || pci_port_removable(pci->port, error);
 }
 
 static void function_reset(struct device_part *part)
@@ -66,6 +79,7 @@ static const struct device_part_ops function_ops = {
     .reset = function_reset,
     .load = function_load,
     .destroy = function_destroy,
+    .removable = function_removable,
 };
 
 /* The type 0 header; what is not set here reads 0, as a function without ROM or INTx pin must. */

@@ -24,7 +24,8 @@
 struct pci_msix;
 
 struct pci_bus {
-    struct iod_pci *functions[PCI_SLOTS * PCI_FUNCTIONS]; /* by devfn; not owned */
+    struct iod_pci *functions[PCI_SLOTS * PCI_FUNCTIONS]; /* of bus 0, by devfn; not owned */
+    struct list ports; /* struct pci_port: the root ports among them */
 };
 
 struct pci_bar {
@@ -45,7 +46,9 @@ struct iod_pci {
     struct device_part part;
     struct iod_device *device;
     struct pci_bus *bus;
-    uint8_t devfn;
+    uint8_t devfn;         /* on bus 0 */
+    struct pci_port *port; /* the root port that it is behind; NULL: it is on bus 0 */
+    uint16_t claimed;      /* behind a port: the place claimed at the hypervisor; 0: none */
     const struct iod_pci_ops *ops; /* may be NULL */
     void *self;
     uint8_t initial[PCI_CONFIG_SIZE];  /* configuration space after reset */

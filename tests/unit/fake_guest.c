@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "fake_guest.h"
 
+#include <ioreqd/option.h>
+
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -387,6 +389,28 @@ const struct device_keys *device_keys(const struct iod_device *device)
 struct guest *device_guest(const struct iod_device *device)
 {
     return device->guest;
+}
+
+/* Weak, both: a rig with a table of options has its own (net_rig.c). */
+__attribute__((weak)) /* Weak: a test that brings options of its own replaces them. */
+__attribute__((weak)) const struct iod_options *iod_device_options(const struct iod_device *device)
+{
+    return (const struct iod_options *)device; /* whose one number option the test sets */
+}
+
+__attribute__((weak)) __attribute__((weak)) uint64_t iod_option_number(const struct iod_options *options, const char *name)
+{
+    return ((const struct iod_device *)options)->option;
+}
+
+bool device_is_hot(const struct iod_device *device)
+{
+    return device->hot;
+}
+
+void device_let_go(struct iod_device *device)
+{
+    device->let_go++;
 }
 
 enum device_state device_state(const struct iod_device *device)

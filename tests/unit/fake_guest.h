@@ -30,7 +30,7 @@ struct guest {
     bool beside;
     void *bus;
     const struct config_space_ops *bus_ops;
-    bool claimed[256];
+    bool claimed[65536]; /* by sbdf */
     uint8_t memory[FAKE_MEMORY];
     struct {
         uint64_t address;
@@ -62,6 +62,9 @@ struct iod_device {
     bool slow;                 /* a stop ends only at fake_quiet */
     struct device_stop *stop;  /* that waits */
     unsigned resets;
+    bool hot;                  /* as if plugged into a running guest */
+    unsigned let_go;
+    uint64_t option;           /* the value of each number option */
     struct iod_access *access; /* deferred */
     bool handling;             /* inside a handler */
     bool polled;               /* iod_irq_get gives no wire */
