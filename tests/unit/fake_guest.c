@@ -312,8 +312,10 @@ void device_resume(struct iod_device *device)
 void device_reset(struct iod_device *device, bool parts)
 {
     device->resets++;
-    if (parts) {
-        abort(); /* a transport's reset leaves PCI's registers alone */
+    if (parts && !device->hot) {
+        abort(); /* a transport's reset leaves PCI's registers alone; only a slot's power takes all */
+    } else if (parts) {
+        fake_system_reset(device);
     }
 }
 
