@@ -253,6 +253,11 @@ void daemon_take_on(struct daemon *daemon, struct guest *guest)
     guest_await(guest);
 }
 
+int daemon_check_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
+{
+    return guest_check_spec(daemon, spec, error);
+}
+
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
 {
     struct guest *guest;

@@ -75,6 +75,8 @@ void daemon_destroy(struct daemon *daemon);
  * the devices of both; each goes with its own.
  */
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
+/* The check alone: do its devices and their options exist, do they fit together? Touches nothing. */
+int daemon_check_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 /*
  * What follows finds a guest by the text it was added as, or by the name, domid or uuid ("uuid:...") of its domain.
  * Each `done` is called exactly once, later, never inside the call, unless the call itself fails: error 0 or a

@@ -7,16 +7,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "core/daemon.h"
 #include "loop/event_loop.h"
 #include "main/builtin.h"
 #include "main/pidfile.h"
 #include "main/service.h"
+#include "main/sources.h"
 #include "xen/xen.h"
 
 struct application {
     const struct command_line *line;
     struct logger *logger;
+    struct config config; /* as it was at the start */
+    const struct guest_spec **guests; /* those of the line, then those of the configuration */
+    unsigned guest_count;
     struct service *service;
     int pidfile;
     struct loop *loop;
@@ -25,7 +30,7 @@ struct application {
     struct modules *modules;
     struct daemon *daemon;
     struct loop_task *look; /* at the guests, when the batch that changed them has ended */
-    bool *running;          /* by guest of the line */
+    bool *running;          /* by guest */
     bool *ended;
     bool ready, stopping, stopped, failed, at_once;
 };
@@ -59,6 +64,11 @@ static void stopped(void *self)
     event_loop_stop(app->loop);
 }
 
+static bool is_service(const struct application *app)
+{
+    return app->line->command == COMMAND_SERVICE;
+}
+
 static void stop(struct application *app)
 {
     if (!app->stopping) {
@@ -81,6 +91,33 @@ static void end_signal(void *self, int signo)
     }
 }
 
+/* ---- reload ---- */
+
+static int reload(void *self, struct iod_error *error)
+{
+    struct application *app = self;
+
+    service_reloading(app->service);
+    int ret = sources_reload(app->line, app->logger, app->daemon, error);
+    service_ready(app->service);
+    logger_log(app->logger, ret ? IOD_LOG_ERROR : IOD_LOG_INFO, "reload",
+               ret ? error->text : "done");
+    return ret;
+}
+
+/* A toolstack ends its device models with SIGHUP; a service is told to look at its configuration again. */
+static void hang_up(void *self, int signo)
+{
+    struct application *app = self;
+    struct iod_error error = {0};
+
+    if (is_service(app)) {
+        reload(app, &error);
+    } else {
+        end_signal(app, signo);
+    }
+}
+
 /* ---- the guests' states ---- */
 
 static void announce(struct application *app)
@@ -89,7 +126,8 @@ static void announce(struct application *app)
 
     app->ready = true;
     service_ready(app->service);
-    logger_log(app->logger, IOD_LOG_INFO, NULL, "ready: all guests are running");
+    logger_log(app->logger, IOD_LOG_INFO, NULL,
+               is_service(app) ? "ready: guests are served as they come" : "ready: all guests are running");
     if (app->line->ready_fd >= 0) {
         if (write(app->line->ready_fd, line, sizeof(line) - 1) < 0) {
             logger_log(app->logger, IOD_LOG_WARNING, "--ready-fd", strerror(errno));
@@ -100,7 +138,7 @@ static void announce(struct application *app)
 
 static bool all(const struct application *app, const bool *flags)
 {
-    for (unsigned i = 0; i < app->line->guest_count; i++) {
+    for (unsigned i = 0; i < app->guest_count; i++) {
         if (!flags[i]) {
             return false;
         }
@@ -112,6 +150,9 @@ static void look(void *self)
 {
     struct application *app = self;
 
+    if (is_service(app)) {
+        return; /* ready long since, and nothing but a signal ends it */
+    }
     if (!app->ready && all(app, app->running)) {
         announce(app);
     }
@@ -125,13 +166,13 @@ static void guest_state(void *self, const char *domain, const char *state)
 {
     struct application *app = self;
 
-    for (unsigned i = 0; i < app->line->guest_count; i++) {
-        if (strcmp(app->line->guests[i].domain, domain) == 0) {
+    for (unsigned i = 0; i < app->guest_count; i++) {
+        if (strcmp(app->guests[i]->domain, domain) == 0) {
             app->running[i] = strcmp(state, "running") == 0;
             app->ended[i] = strcmp(state, "gone") == 0 || strcmp(state, "failed") == 0;
         }
     }
-    app->failed = app->failed || strcmp(state, "failed") == 0;
+    app->failed = app->failed || (!is_service(app) && strcmp(state, "failed") == 0);
     app->loop->ops->task_soon(app->look);
 }
 
@@ -149,14 +190,19 @@ static enum exit_code add_modules(struct application *app, struct iod_error *err
             return EXIT_USAGE;
         }
     }
+    for (unsigned i = 0; i < app->config.module_count; i++) {
+        if (modules_load(app->modules, app->config.modules[i], error)) {
+            return EXIT_USAGE;
+        }
+    }
     return builtin_modules_add(app->modules, error) ? EXIT_HOST : EXIT_OK;
 }
 
 /* A misspelt device is told before anything of the host is asked for. */
 static int check_names(const struct application *app, struct iod_error *error)
 {
-    for (unsigned i = 0; i < app->line->guest_count; i++) {
-        const struct guest_spec *guest = &app->line->guests[i];
+    for (unsigned i = 0; i < app->guest_count; i++) {
+        const struct guest_spec *guest = app->guests[i];
         for (unsigned k = 0; k < guest->device_count; k++) {
             if (!modules_device(app->modules, guest->devices[k].name, error)) {
                 return -error->code;
@@ -168,7 +214,7 @@ static int check_names(const struct application *app, struct iod_error *error)
 
 static int make_loop(struct application *app, struct iod_error *error)
 {
-    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int signals[] = {SIGTERM, SIGINT};
 
     app->loop = event_loop_create();
     if (!app->loop) {
@@ -184,16 +230,36 @@ static int make_loop(struct application *app, struct iod_error *error)
             return iod_fail(error, -ret, "signal %s: %s", strsignal(signals[i]), strerror(-ret));
         }
     }
+    int ret = event_loop_signal(app->loop, SIGHUP, hang_up, app);
+    if (ret) {
+        return iod_fail(error, -ret, "signal %s: %s", strsignal(SIGHUP), strerror(-ret));
+    }
     app->service = service_create(app->loop);
     return app->service ? 0 : iod_fail(error, ENOMEM, "out of memory");
+}
+
+/* The settings that the command line leaves to the configuration. */
+static const char *record_dir(const struct application *app)
+{
+    const char *configured = app->config.record_dir;
+
+    if (app->line->record_dir_given || !configured) {
+        return app->line->record_dir;
+    }
+    return strcmp(configured, "none") ? configured : NULL;
+}
+
+static bool wants_store(const struct application *app)
+{
+    return command_line_needs_store(app->line) && !(app->config.has_xenstore && !app->config.xenstore);
 }
 
 static int make_daemon(struct application *app, struct iod_error *error)
 {
     const struct command_line *line = app->line;
 
-    app->running = calloc(line->guest_count, sizeof(*app->running));
-    app->ended = calloc(line->guest_count, sizeof(*app->ended));
+    app->running = calloc(app->guest_count + 1, sizeof(*app->running));
+    app->ended = calloc(app->guest_count + 1, sizeof(*app->ended));
     if (!app->running || !app->ended) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
@@ -210,7 +276,7 @@ static int make_daemon(struct application *app, struct iod_error *error)
     if (!app->hypervisor) {
         return -error->code;
     }
-    if (command_line_needs_store(line)) {
+    if (wants_store(app)) {
         app->store = xen_store_create(app->loop, NULL, error);
         if (!app->store) {
             return -error->code;
@@ -222,8 +288,9 @@ static int make_daemon(struct application *app, struct iod_error *error)
             .hypervisor = app->hypervisor,
             .store = app->store,
             .modules = app->modules,
-            .record_dir = line->record_dir,
-            .log_level = line->log_level,
+            .record_dir = record_dir(app),
+            .log_level = !line->log_given && app->config.has_log_level ? app->config.log_level
+                                                                       : line->log_level,
             .log = logger_log,
             .log_self = app->logger,
             .guest_state = guest_state,
@@ -255,6 +322,8 @@ static void finish(struct application *app)
     }
     free(app->running);
     free(app->ended);
+    free(app->guests);
+    config_finish(&app->config);
 }
 
 /* All specs are checked before any guest is touched by what follows an error: the ones taken on are stopped
@@ -268,8 +337,16 @@ static enum exit_code serve(struct application *app)
         if (daemon_add_guest(app->daemon, &app->line->guests[i], &error)) {
             say_error(app->logger, &error);
             code = exit_code_of(&error);
-            stop(app);
         }
+    }
+    if (code == EXIT_OK && app->config.count && sources_apply(app->daemon, &app->config, &error)) {
+        say_error(app->logger, &error);
+        code = exit_code_of(&error);
+    }
+    if (code != EXIT_OK) {
+        stop(app);
+    } else if (is_service(app)) {
+        announce(app);
     }
     int ret = event_loop_run(app->loop);
     if (ret) {
@@ -282,11 +359,33 @@ static enum exit_code serve(struct application *app)
     return code != EXIT_OK ? code : app->failed ? EXIT_GUEST : EXIT_OK;
 }
 
+/* What the files say, and all guests in one list. */
+static int collect(struct application *app, struct iod_error *error)
+{
+    const struct command_line *line = app->line;
+    int ret = sources_load(line, app->logger, &app->config, error);
+
+    if (ret) {
+        return ret;
+    }
+    app->guests = calloc(line->guest_count + app->config.count + 1, sizeof(*app->guests));
+    if (!app->guests) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    for (unsigned i = 0; i < line->guest_count; i++) {
+        app->guests[app->guest_count++] = &line->guests[i];
+    }
+    for (unsigned i = 0; i < app->config.count; i++) {
+        app->guests[app->guest_count++] = &app->config.guests[i];
+    }
+    return 0;
+}
+
 enum exit_code application_run(const struct command_line *line, struct logger *logger)
 {
     struct application app = {.line = line, .logger = logger, .pidfile = -1};
     struct iod_error error = {0};
-    enum exit_code code = add_modules(&app, &error);
+    enum exit_code code = collect(&app, &error) ? EXIT_USAGE : add_modules(&app, &error);
 
     if (code == EXIT_OK && check_names(&app, &error)) {
         code = EXIT_USAGE;
@@ -309,7 +408,7 @@ enum exit_code application_run(const struct command_line *line, struct logger *l
 
 enum exit_code application_help(const struct command_line *line, struct logger *logger)
 {
-    struct application app = {.line = line, .logger = logger, .pidfile = -1};
+    struct application app = {.line = line, .logger = logger};
     struct iod_error error = {0};
     enum exit_code code = add_modules(&app, &error);
 

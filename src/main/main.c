@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "main/application.h"
+#include "main/offline.h"
 #include "xen/xen.h"
 
 static enum exit_code run(const struct command_line *line, struct logger *logger)
@@ -15,6 +16,10 @@ static enum exit_code run(const struct command_line *line, struct logger *logger
     case COMMAND_VERSION:
         puts("ioreqd " IOREQD_VERSION);
         return EXIT_OK;
+    case COMMAND_CHECK:
+        return offline_check(line, logger);
+    case COMMAND_PRINT_DT:
+        return offline_print_dt(line, logger);
     case COMMAND_HELP_DEVICES:
     case COMMAND_HELP_DEVICE:
         return application_help(line, logger);
