@@ -17,7 +17,11 @@
 #include "core/daemon.h"
 #include "core/list.h"
 
-enum { LINE_ROOM = 160, OUTPUT_A_TURN = 4096 };
+enum {
+    LINE_ROOM = 160,
+    OUTPUT_A_TURN = 4096, /* bytes */
+    OUTPUT_TURNS_LEFT = 32, /* a full pipe, and some: others may write on for ever */
+};
 
 /* The service: children outlive the devices that started them, but not the daemon. */
 struct children {
@@ -60,14 +64,22 @@ static void take_output(struct child *child, const char *text, size_t count)
     }
 }
 
-static void output_ready(void *self, unsigned events)
+/* The value is read's. */
+static ssize_t read_output(struct child *child)
 {
-    struct child *child = self;
     char text[OUTPUT_A_TURN];
     ssize_t got = read(child->output, text, sizeof(text));
     if (got > 0) {
         take_output(child, text, (size_t)got);
-    } else if (got == 0 || errno != EAGAIN) {
+    }
+    return got;
+}
+
+static void output_ready(void *self, unsigned events)
+{
+    struct child *child = self;
+    ssize_t got = read_output(child);
+    if (got == 0 || (got < 0 && errno != EAGAIN)) {
         daemon_loop(child->children->daemon)->ops->watch_set(child->output_watch, 0);
     }
 }
@@ -114,8 +126,8 @@ static void end_ready(void *self, unsigned events)
     if (result == 0 && info.si_pid == 0) {
         return;
     }
-    if (child->output >= 0) {
-        output_ready(child, 0); /* what it said last */
+    for (unsigned i = 0; i < OUTPUT_TURNS_LEFT && read_output(child) > 0; i++) {
+        /* what it said last */
     }
     if (result == 0 && info.si_code == CLD_EXITED) {
         snprintf(how, sizeof(how), "exited with status %d", info.si_status);

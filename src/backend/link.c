@@ -2,6 +2,7 @@
 #include "backend/link.h"
 
 #include <errno.h>
+#include <linux/ethtool.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
@@ -51,14 +52,20 @@ int link_index(struct links *links, const char *name)
 
 int link_look(struct links *links, const char *name, struct link_state *state)
 {
-    struct ifreq flags = request_for(name), mtu = flags;
+    struct ifreq flags = request_for(name), mtu = flags, carrier = flags;
+    struct ethtool_value value = { .cmd = ETHTOOL_GLINK };
     int result = ask(links, SIOCGIFFLAGS, &flags);
     result = result == 0 ? ask(links, SIOCGIFMTU, &mtu) : result;
-    if (result == 0) {
-        state->up = (flags.ifr_flags & IFF_UP) != 0 && (flags.ifr_flags & IFF_RUNNING) != 0;
-        state->mtu = (unsigned)mtu.ifr_mtu;
+    if (result != 0) {
+        return result;
     }
-    return result;
+    carrier.ifr_data = (char *)&value;
+    if (ask(links, SIOCETHTOOL, &carrier) != 0) {
+        value.data = (flags.ifr_flags & IFF_RUNNING) != 0; /* which may lag a second behind */
+    }
+    state->up = (flags.ifr_flags & IFF_UP) != 0 && value.data != 0;
+    state->mtu = (unsigned)mtu.ifr_mtu;
+    return 0;
 }
 
 int link_set_mtu(struct links *links, const char *name, unsigned mtu)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The host's network interfaces: settings by ioctl, and news of them by one netlink socket a daemon. The calls
+ * The host's network interfaces: settings by ioctl, and news of them by one netlink socket. The calls
  * work on an interface's name; each answers 0 or a negative errno.
  */
 #ifndef BACKEND_LINK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The layer between devices and network backends: who may receive when, what a header may ask for, counters.
- * A sent frame's header is copied once and only the copy is checked and used, for the guest can change its own
+ * The layer between devices and network backends: who receives when, what a header may ask for, counters.
+ * A sent frame's header is copied, and only the copy is checked and used: the guest can change its own
  * at any time.
  */
 #include "backend/netdev.h"

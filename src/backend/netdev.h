@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the network layer gives to the backends of this folder, and to the rooms above, beside ioreqd/netdev.h. */
+/* What the network layer gives to the backends of this folder and to the rooms above. */
 #ifndef BACKEND_NETDEV_H
 #define BACKEND_NETDEV_H
 
@@ -21,7 +21,7 @@ void netdev_set_name(struct iod_netdev *netdev, const char *name);
 const char *netdev_name(const struct iod_netdev *netdev); /* "" while there is none */
 
 /*
- * Tracing. `frame` sees every frame that the backend took (sent) or the device took, with its header in front,
+ * Tracing. `frame` sees every frame that the backend took (sent) or the device took, with its header first,
  * in pieces that hold until it returns; it must not call the netdev. NULL: off. Off costs one branch a frame.
  */
 void netdev_capture(struct iod_netdev *netdev,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The interface behind a tap. IFF_TUN_EXCL tells for sure whether we made it. One that was there before must
- * be persistent and unused: a second process in the queues of a multi-queue tap would steal every other frame.
+ * be persistent and unused: a second process in the queues of a multi-queue tap would steal frames.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,7 +39,7 @@ const struct iod_option tap_options[] = {
     { .name = "mtu", .type = IOD_OPTION_NUMBER, .min = 68, .max = 65521,
       .help = "of the interface (default: the bridge's, or left as it is)" },
     { .name = "sndbuf", .type = IOD_OPTION_SIZE, .min = 4096, .max = 1 << 30,
-      .help = "bytes sent and not yet consumed by the host before the guest has to wait (default: no limit)" },
+      .help = "bytes sent and not yet consumed by the host before the guest waits (default: no limit)" },
     { .name = NULL },
 };
 
@@ -55,8 +55,9 @@ static int check_name(const char *name, const char *what, struct iod_error *erro
 {
     if (strlen(name) >= IFNAMSIZ || strpbrk(name, "/% \t:") != NULL || strcmp(name, ".") == 0 ||
         strcmp(name, "..") == 0) {
-        return iod_fail(error, EINVAL, "%s=%.40s: expected an interface's name: 1 to %d characters, no / %% :",
-                        what, name, IFNAMSIZ - 1);
+        return iod_fail(error, EINVAL,
+                        "%s=%.40s: expected an interface's name: 1 to %d characters, no / %% :", what, name,
+                        IFNAMSIZ - 1);
     }
     return 0;
 }
@@ -297,16 +298,19 @@ static int fail_setting(const struct tap *tap, const char *what, int result, str
     return iod_fail(error, -result, "tap %s: %s: %s", tap->name, what, strerror(-result));
 }
 
-/* As large as the bridge's: a smaller port would lower the MTU of the whole bridge. */
+/* If nothing is said, as large as the bridge's: a smaller port would lower the MTU of the whole bridge. */
 static int set_mtu(struct tap *tap, const char *bridge, struct iod_error *error)
 {
     struct link_state state = { 0 };
     unsigned mtu = (unsigned)iod_option_number(iod_netdev_options(tap->netdev), "mtu");
-    if (mtu == 0 && tap->made && bridge != NULL && link_look(tap->links, bridge, &state) == 0) {
-        mtu = state.mtu;
+    if (mtu > 0) {
+        int result = link_set_mtu(tap->links, tap->name, mtu);
+        return result == 0 ? 0 : fail_setting(tap, "its MTU can't be set", result, error);
     }
-    int result = mtu > 0 ? link_set_mtu(tap->links, tap->name, mtu) : 0;
-    return result == 0 ? 0 : fail_setting(tap, "its MTU can't be set", result, error);
+    if (tap->made && bridge != NULL && link_look(tap->links, bridge, &state) == 0) {
+        link_set_mtu(tap->links, tap->name, state.mtu);
+    }
+    return 0;
 }
 
 static int enter_bridge(struct tap *tap, const char *bridge, struct iod_error *error)
@@ -364,7 +368,8 @@ static struct child *run_script(struct tap *tap, const char *action,
     snprintf(bridge, sizeof(bridge), "bridge=%s", in != NULL ? in : "");
     snprintf(itself, sizeof(itself), "script=%s", path);
     const char *const arguments[] = { path, action, "type_if=tap", NULL };
-    const char *const environment[] = { "type_if=tap", vif, interface, itself, in != NULL ? bridge : NULL, NULL };
+    const char *const environment[] = {
+        "type_if=tap", vif, interface, itself, in != NULL ? bridge : NULL, NULL };
     const struct child_plan plan = {
         .arguments = arguments,
         .environment = environment,
