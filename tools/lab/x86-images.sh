@@ -13,8 +13,8 @@ x86_roots=(xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common xenstore-ut
     libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxenstore4 libxencall1)
 # Libraries are taken from dependencies; these are not libraries that any program here links.
 x86_not='^lib(perl|python|pam-modules)'
-x86_dom0_modules=(xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs 9p 9pnet_virtio virtio_pci loop crc32c_generic ext4)
-x86_guest_modules=(virtio_pci virtio_blk virtio_mmio virtio_console virtio-rng crc32c_generic ext4 nvme)
+x86_dom0_modules=(xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs 9p 9pnet_virtio virtio_pci loop crc32c_generic ext4 tun bridge)
+x86_guest_modules=(virtio_pci virtio_blk virtio_net virtio_mmio virtio_console virtio-rng crc32c_generic ext4 nvme)
 
 x86_images()
 {

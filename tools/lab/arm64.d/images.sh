@@ -73,7 +73,7 @@ arm64_packages=(
     libc6 libgcc-s1 libxenmisc4.17 libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1
     libxengnttab1 libxenhypfs1 libxenstore4 libxentoolcore1 libxentoollog1 libyajl2 libuuid1 zlib1g
     libfdt1 libext2fs2 libcom-err2 libss2 libblkid1 libevent-core-2.1-7 libevent-2.1-7 liburing2
-    libnl-3-200 libnl-route-3-200 libncurses6 libtinfo6 libbz2-1.0 liblzma5 libzstd1 liblzo2-2
+    libnl-3-200 libnl-route-3-200 libncurses6 libncursesw6 libtinfo6 libconfig9 libjansson4 libbz2-1.0 liblzma5 libzstd1 liblzo2-2
 )
 
 arm64_unpack_packages()
@@ -177,13 +177,14 @@ arm64_pack_dom0()
     # Not in any NEEDED: libc opens it when a thread is cancelled.
     cp "$root/lib/$ARM64_TRIPLET/libgcc_s.so.1" "$dest/lib/$ARM64_TRIPLET/" || return 1
     # ioreqd's and the conformance program's own libraries.
-    cp -L "$root"/usr/lib/$ARM64_TRIPLET/{libevent*-2.1.so.7,liburing.so.2} "$dest/lib/$ARM64_TRIPLET/" || return 1
+    cp -L "$root"/usr/lib/$ARM64_TRIPLET/{libevent*-2.1.so.7,liburing.so.2,libconfig.so.9,libjansson.so.4} "$dest/lib/$ARM64_TRIPLET/" || return 1
     for tool in devicemodel evtchn foreignmemory gnttab store toolcore; do
         cp -L "$root"/usr/lib/$ARM64_TRIPLET/libxen$tool.so.[0-9] "$dest/lib/$ARM64_TRIPLET/" || return 1
     done
+    cp -L "$root"/lib/$ARM64_TRIPLET/libncursesw.so.6 "$dest/lib/$ARM64_TRIPLET/" || return 1
     arm64_libraries "$root" "$dest" || return 1
     arm64_modules "$root" "$dest" xen-privcmd xen-evtchn xen-gntdev xen-gntalloc xenfs virtio_mmio 9pnet_virtio 9p \
-        crc32c_generic ext4 loop || return 1
+        crc32c_generic ext4 loop tun bridge || return 1
     cp "$LAB_HERE/arm64.d/dom0-init" "$dest/init" || return 1
     cp "$LAB_HERE/arm64.d/domu" "$dest/bin/domu" || return 1
     chmod 755 "$dest/init" "$dest/bin/domu"
@@ -196,7 +197,7 @@ arm64_pack_domu()
 
     arm64_base "$root" "$dest" || return 1
     arm64_libraries "$root" "$dest" || return 1
-    arm64_modules "$root" "$dest" virtio_mmio virtio_blk virtio_console virtio-rng crc32c_generic ext4 || return 1
+    arm64_modules "$root" "$dest" virtio_mmio virtio_blk virtio_net virtio_console virtio-rng crc32c_generic ext4 || return 1
     cp "$LAB_HERE/arm64.d/domu-init" "$dest/init" || return 1
     chmod 755 "$dest/init"
     arm64_pack "$dest" "$img/domu.cpio"
