@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* `ioreqd --check`: all that can be known of a configuration before a guest meets it. */
+#include "config/check.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    SERVERS = 8,  /* that a domain can have (MAX_NR_IOREQ_SERVERS) */
+    RANGES = 256, /* of one type, of one server (MAX_NR_IO_RANGES) */
+    TRIALS = 32,  /* findings of the core's about one guest */
+};
+
+/* ---- servers ---- */
+
+void check_servers(const struct guest_spec *guest, struct findings *findings)
+{
+    unsigned mmio = 0, pci = guest->slots, ports = 0;
+    for (unsigned i = 0; i < guest->device_count; i++) {
+        struct place place;
+        place_of(guest, &guest->devices[i], &place);
+        const char *bus = device_spec_get(&guest->devices[i], "bus");
+        bool on_pci = bus ? strcmp(bus, "pci") == 0 : !place.mmio && place.virtio;
+        mmio += place.mmio || on_pci; /* a function has registers in memory, too */
+        pci += on_pci;
+        ports += !place.mmio && !on_pci;
+    }
+    unsigned most = mmio > pci ? mmio : pci;
+    most = most > ports ? most : ports;
+    unsigned servers = (most + RANGES - 1) / RANGES, free_servers = guest->beside ? SERVERS - 1 : SERVERS;
+    if (servers > free_servers) {
+        findings_add(findings, true, guest->origin, "take devices away",
+                     "domain %.60s: %u ranges need %u ioreq servers of %d; Xen has %u for it", guest->domain,
+                     most, servers, RANGES, free_servers);
+    }
+}
+
+/* ---- the core's trial ---- */
+
+struct trial {
+    const struct config_check *check;
+    struct guest_spec spec; /* the guest, with devices of our choice; borrowed */
+    struct iod_error error;
+};
+
+static bool passes(struct trial *trial, unsigned count)
+{
+    trial->spec.device_count = count;
+    trial->error = (struct iod_error){0};
+    return trial->check->check_guest(trial->check->self, &trial->spec, &trial->error) == 0;
+}
+
+/* The fewest of the first devices that fail together (0: without any); `count` do. */
+static unsigned fewest_failing(struct trial *trial, unsigned count)
+{
+    unsigned good = 0, bad = count;
+    if (!passes(trial, 0)) {
+        return 0;
+    }
+    while (bad - good > 1) {
+        unsigned middle = good + (bad - good) / 2;
+        if (passes(trial, middle)) {
+            good = middle;
+        } else {
+            bad = middle;
+        }
+    }
+    passes(trial, bad); /* for its words */
+    return bad;
+}
+
+/* The core stops at the first device that it can't make: it is told, left out, and the rest tried again. */
+static void try_guest(const struct config_check *check, const struct guest_spec *guest, const bool *bad,
+                      struct findings *findings)
+{
+    struct trial trial = {.check = check, .spec = *guest};
+    unsigned count = 0;
+    trial.spec.devices = calloc(guest->device_count + 1, sizeof(*trial.spec.devices));
+    if (!trial.spec.devices) {
+        findings->cut = true;
+        return;
+    }
+    for (unsigned i = 0; i < guest->device_count; i++) {
+        if (!bad[i]) {
+            trial.spec.devices[count++] = guest->devices[i];
+        }
+    }
+    for (unsigned round = 0; round < TRIALS && !passes(&trial, count); round++) {
+        unsigned culprit = fewest_failing(&trial, count);
+        if (!culprit) {
+            findings_add(findings, true, guest->origin, NULL, "domain %.60s: %s", guest->domain,
+                         trial.error.text);
+            break;
+        }
+        struct device_spec *device = &trial.spec.devices[culprit - 1];
+        findings_add(findings, true, check_where(guest, device), NULL, "%s", trial.error.text);
+        memmove(device, device + 1, (count - culprit) * sizeof(*device));
+        count--;
+    }
+    free(trial.spec.devices);
+}
+
+/* ---- the whole ---- */
+
+static void check_guest(const struct config_check *check, const struct config *config, unsigned index,
+                        struct findings *findings)
+{
+    const struct guest_spec *guest = &config->guests[index];
+    bool *bad = calloc(guest->device_count + 1, sizeof(*bad));
+    if (!bad) {
+        findings->cut = true;
+        return;
+    }
+    check_places(guest, config->trees[index], bad, findings);
+    check_servers(guest, findings);
+    if (check->check_guest) {
+        try_guest(check, guest, bad, findings);
+    }
+    if (config->has_xenstore && !config->xenstore && guest->arch == ARCH_X86 &&
+        guest->type == GUEST_UNKNOWN) {
+        findings_add(findings, false, guest->origin, "type = \"hvm\" or \"pvh\"",
+                     "domain %.60s: without xenstore its type is not known, and counts as pvh",
+                     guest->domain);
+    }
+    free(bad);
+}
+
+/* --dtb is the tree of the Arm guests that name none. */
+static void give_tree(const struct config_check *check, struct config *config, struct findings *findings)
+{
+    unsigned given = 0;
+    for (unsigned i = 0; i < config->count; i++) {
+        if (config->guests[i].arch == ARCH_ARM && !config->trees[i]) {
+            config->trees[i] = device_tree_read(check->dtb, findings);
+            given++;
+            if (!config->trees[i]) {
+                return;
+            }
+            places_resolve(&config->guests[i], config->trees[i], findings);
+        }
+    }
+    if (!given) {
+        findings_add(findings, false, check->dtb, "expected an Arm guest without device-tree",
+                     "is no guest's device tree: nothing is compared with it");
+    }
+}
+
+int config_check(const char *path, const struct config_check *check, struct findings *findings)
+{
+    struct config config;
+    int ret = config_load(path, &config, findings);
+    if (ret) {
+        return -EINVAL;
+    }
+    if (check->dtb) {
+        give_tree(check, &config, findings);
+    }
+    for (unsigned i = 0; i < config.count; i++) {
+        check_guest(check, &config, i, findings);
+    }
+    check_images(&config, findings);
+    config_finish(&config);
+    return findings_fatal(findings) ? -EINVAL : 0;
+}
