@@ -282,6 +282,7 @@ static void tell_running(struct guest *guest)
     struct guest *joined;
     guest_named_state(guest, "running");
     list_for_each(joined, &guest->joined, struct guest, join_link) {
+        guest_named_state(joined, "running");
         guest_reconcile(joined);
     }
     guest_reconcile(guest); /* what came while it was being attached */
