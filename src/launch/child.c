@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,9 +42,13 @@ struct child {
 static void lift_limits(void)
 {
     static const struct rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+    struct rlimit size;
 
-    setrlimit(RLIMIT_FSIZE, &none);
     setrlimit(RLIMIT_MEMLOCK, &none);
+    if (setrlimit(RLIMIT_FSIZE, &none) && !getrlimit(RLIMIT_FSIZE, &size) && size.rlim_cur != RLIM_INFINITY) {
+        dprintf(STDERR_FILENO, "can't lift the limit of %ju bytes a file: %s\n", (uintmax_t)size.rlim_cur,
+                strerror(errno));
+    }
 }
 
 /* A signal between fork and exec must not run the loop's handler, which would tell our parent's loop. */

@@ -192,7 +192,7 @@ START_TEST(nonsense_is_answered)
 {
     static const char *const bad[] = {"nonsense \n", "{\"execute\":\"echo\" \"x\"}", "{]", "{\"execute\":\"x\n", "[1,2]", "17 ",
                                       "{'execute':'xen-save-devices-state'}", "\"text\"", "}\n", "{\"execute\":\"\xff\"}",
-                                      "{\"execute\":\"echo\",\"execute\":\"xen-save-devices-state\"}"};
+                                      "{\"execute\":\"xen-save-devices-state\",\"execute\":\"echo\"}"};
     qmp_open(&qmp, rig.public);
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         qmp_send(&qmp, bad[i]);
