@@ -85,7 +85,7 @@ arm64_unpack_packages()
     arm64_unpack "$dir" "${arm64_packages[@]}" "$kernel"
     rm -rf "$dir/usr/share"
     mv "$dir"/boot/vmlinuz-* "$dir/Image" || return 1
-    rm -rf "$dir"/lib/modules/*/kernel/{sound,drivers/{gpu,media,net,iio,infiniband,staging,usb,hid,input}}
+    rm -rf "$dir"/lib/modules/*/kernel/{sound,drivers/{gpu,media,net/*/,iio,infiniband,staging,usb,hid,input}}
     ls "$dir/lib/modules" >"$dir/release" || return 1
     PATH=$PATH:/usr/sbin:/sbin depmod -b "$dir" "$(cat "$dir/release")" || return 1
 }
