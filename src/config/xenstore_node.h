@@ -7,6 +7,7 @@
 #define CONFIG_XENSTORE_NODE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <ioreqd/error.h>

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "config/config.h"
+#include "config/xenstore.h"
 #include "core/daemon.h"
 #include "loop/event_loop.h"
 #include "main/builtin.h"
@@ -29,6 +30,7 @@ struct application {
     struct store *store;
     struct modules *modules;
     struct daemon *daemon;
+    struct xenstore_source *xenstore; /* guests that come by xenstore; NULL: none do */
     struct loop_task *look; /* at the guests, when the batch that changed them has ended */
     bool *running;          /* by guest */
     bool *ended;
@@ -302,6 +304,7 @@ static int make_daemon(struct application *app, struct iod_error *error)
 
 static void finish(struct application *app)
 {
+    xenstore_source_destroy(app->xenstore);
     daemon_destroy(app->daemon);
     if (app->store) {
         app->store->ops->destroy(app->store);
@@ -342,6 +345,13 @@ static enum exit_code serve(struct application *app)
     if (code == EXIT_OK && app->config.count && sources_apply(app->daemon, &app->config, &error)) {
         say_error(app->logger, &error);
         code = exit_code_of(&error);
+    }
+    if (code == EXIT_OK && is_service(app) && app->store) {
+        app->xenstore = xenstore_source_create(app->daemon, app->store, app->line->arch, &error);
+        if (!app->xenstore) {
+            say_error(app->logger, &error);
+            code = exit_code_of(&error);
+        }
     }
     if (code != EXIT_OK) {
         stop(app);

@@ -438,6 +438,7 @@ int command_line_parse(struct command_line *line, int argc, char **argv, struct 
                        argv[optind]);
     }
     set_defaults(line);
+    line->arch = all;
     return ret ? ret : check(line, error);
 }
 

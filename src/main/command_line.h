@@ -38,6 +38,7 @@ struct command_line {
     const char *pidfile;     /* --pidfile; NULL: none */
     struct guest_spec *guests;
     unsigned guest_count;
+    enum guest_arch arch; /* of guests that no --domain names: this host's, or --arch before the first */
     const char **modules; /* pieces of argv */
     unsigned module_count;
     const char *record_dir; /* NULL: no records */
