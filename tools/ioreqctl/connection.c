@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "ioreqctl.h"
+
+#define GREETING_S 10 /* for the greeting; answers may take as long as the daemon likes */
+
+static bool say_no_daemon(const char *path, const char *why)
+{
+    fprintf(stderr, "ioreqctl: %s: %s\n", path, why);
+    return false;
+}
+
+static const char *connect_hint(int error)
+{
+    switch (error) {
+    case ENOENT:
+        return "no ioreqd runs with this control socket (see --socket)";
+    case ECONNREFUSED:
+        return "the ioreqd of this socket has ended";
+    case EACCES:
+        return "permission denied: expected root or a member of the control group";
+    default:
+        return strerror(error);
+    }
+}
+
+static void set_timeout(int fd, int seconds)
+{
+    struct timeval limit = {.tv_sec = seconds};
+
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+/* The next message; NULL: none. */
+static json_t *receive(struct connection *connection)
+{
+    json_t *message = NULL;
+
+    while (!message) {
+        ssize_t length = getline(&connection->line, &connection->size, connection->in);
+        if (length <= 0) {
+            return NULL;
+        }
+        message = json_loadb(connection->line, (size_t)length, 0, NULL);
+    }
+    return message;
+}
+
+static bool take_greeting(struct connection *connection, const char *path)
+{
+    set_timeout(connection->fd, GREETING_S);
+    json_t *greeting = receive(connection);
+    set_timeout(connection->fd, 0);
+    json_t *error = json_object_get(greeting, "error");
+    bool good = json_object_get(greeting, "QMP") != NULL;
+
+    if (!good) {
+        say_no_daemon(path, error ? member_text(error, "desc")
+                                  : "what listens there does not answer as ioreqd does");
+    }
+    json_decref(greeting);
+    return good;
+}
+
+bool connection_open(struct connection *connection, const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    *connection = (struct connection){.fd = -1};
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        return say_no_daemon(path, "a socket's path has at most 107 bytes");
+    }
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    connection->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (connection->fd < 0 || connect(connection->fd, (struct sockaddr *)&address, sizeof(address))) {
+        say_no_daemon(path, connect_hint(errno));
+        connection_close(connection);
+        return false;
+    }
+    connection->in = fdopen(connection->fd, "r");
+    if (!connection->in || !take_greeting(connection, path)) {
+        connection_close(connection);
+        return false;
+    }
+    return true;
+}
+
+void connection_close(struct connection *connection)
+{
+    if (connection->in) {
+        fclose(connection->in);
+    } else if (connection->fd >= 0) {
+        close(connection->fd);
+    }
+    free(connection->line);
+    *connection = (struct connection){.fd = -1};
+}
+
+static bool send_all(int fd, const char *bytes, size_t length)
+{
+    while (length) {
+        ssize_t sent = send(fd, bytes, length, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR) {
+            return false;
+        }
+        bytes += sent > 0 ? sent : 0;
+        length -= sent > 0 ? (size_t)sent : 0;
+    }
+    return true;
+}
+
+static bool send_command(struct connection *connection, const char *command, json_t *arguments)
+{
+    json_t *message = json_pack("{s:s,s:i}", "execute", command, "id", (int)++connection->id);
+
+    if (arguments) {
+        json_object_set_new(message, "arguments", arguments);
+    }
+    char *text = json_dumps(message, JSON_COMPACT);
+    bool good = text && send_all(connection->fd, text, strlen(text)) && send_all(connection->fd, "\n", 1);
+    free(text);
+    json_decref(message);
+    return good;
+}
+
+static enum status say_lost(void)
+{
+    fprintf(stderr, "ioreqctl: ioreqd closed the connection\n");
+    return STATUS_NO_DAEMON;
+}
+
+enum status connection_call(struct connection *connection, const char *command, json_t *arguments,
+                            json_t **value)
+{
+    json_t *message = NULL;
+
+    *value = NULL;
+    if (!send_command(connection, command, arguments)) {
+        return say_lost();
+    }
+    while ((message = receive(connection)) && json_object_get(message, "event")) {
+        if (connection->event) {
+            connection->event(connection->self, message);
+        }
+        json_decref(message);
+    }
+    if (!message) {
+        return say_lost();
+    }
+    json_t *error = json_object_get(message, "error");
+    enum status status = STATUS_OK;
+    if (error) {
+        status = say_failed("%s", member_text(error, "desc"));
+    } else {
+        *value = json_incref(json_object_get(message, "return"));
+    }
+    json_decref(message);
+    return status;
+}
+
+json_t *connection_next(struct connection *connection)
+{
+    return receive(connection);
+}

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Rows as lines: 80 columns hold all; a wider terminal gives the rest to the names. */
+#include <inttypes.h>
+#include <string.h>
+#include <time.h>
+
+#include "top.h"
+
+#define FIXED 67 /* columns of all but the guest's name */
+
+static unsigned name_width(unsigned columns)
+{
+    unsigned width = columns > FIXED + 12 ? columns - FIXED : 12;
+
+    return width > 40 ? 40 : width;
+}
+
+/* Five columns: "8.2us", "131us", " 67ms". */
+static const char *tiny_time(char text[SHORT_MAX], uint64_t ns)
+{
+    static const char *const units[] = {"ns", "us", "ms", "s"};
+    double value = (double)ns;
+    unsigned unit = 0;
+
+    while (value >= 999.5 && unit < 3) {
+        value /= 1000;
+        unit++;
+    }
+    if (!ns) {
+        snprintf(text, SHORT_MAX, "-");
+    } else {
+        snprintf(text, SHORT_MAX, unit && value < 9.95 ? "%.1f%s" : "%.0f%s", value, units[unit]);
+    }
+    return text;
+}
+
+/* Five columns: "1.23k". */
+static const char *tiny_rate(char text[SHORT_MAX], double rate, bool rated)
+{
+    if (!rated) {
+        snprintf(text, SHORT_MAX, "-");
+        return text;
+    }
+    return short_count(text, rate);
+}
+
+static const char *tiny_bytes(char text[SHORT_MAX], uint64_t bytes)
+{
+    static const char *const units[] = {"", "K", "M", "G", "T"};
+    double value = (double)bytes;
+    unsigned unit = 0;
+
+    while (value >= 999.5 && unit < 4) {
+        value /= 1024;
+        unit++;
+    }
+    snprintf(text, SHORT_MAX, unit && value < 9.95 ? "%.1f%s" : "%.0f%s", value, units[unit]);
+    return text;
+}
+
+static void cut(char line[TOP_LINE_MAX], unsigned columns)
+{
+    if (columns < TOP_LINE_MAX) {
+        line[columns] = '\0';
+    }
+}
+
+void top_title(const struct top *top, char line[TOP_LINE_MAX], unsigned columns)
+{
+    time_t seconds = time(NULL);
+    size_t served = 0;
+    struct tm local;
+    char clock[32] = "";
+    json_t *guest;
+    size_t i;
+
+    json_array_foreach(json_object_get(top->list, "guests"), i, guest)
+    {
+        served += member_flag(guest, "served");
+    }
+    if (localtime_r(&seconds, &local)) {
+        strftime(clock, sizeof(clock), "%H:%M:%S", &local);
+    }
+    snprintf(line, TOP_LINE_MAX, "ioreqctl top - %s  ioreqd %.20s  %zu guests, %zu served, sorted by %s%s",
+             clock, member_text(top->list, "version"), top->count, served, top_sort_names[top->sort],
+             member_flag(top->latency, "on") ? "" : "  latency off");
+    cut(line, columns);
+}
+
+void top_head(char line[TOP_LINE_MAX], unsigned columns)
+{
+    snprintf(line, TOP_LINE_MAX, "%-*s %5s %-5s %5s %5s %5s %5s %5s %5s %5s %4s %5s",
+             (int)name_width(columns), "GUEST", "DOMID", "STATE", "ACC/s", "REQ/s", "DSKB", "NETRX", "NETTX",
+             "p50", "p99", "WAIT", "MAP");
+    cut(line, columns);
+}
+
+static const char *short_state(const char *state)
+{
+    static const char *const names[][2] = {
+        {"running", "run"},    {"waiting", "wait"},    {"attaching", "attch"}, {"paused", "pause"},
+        {"suspended", "susp"}, {"detaching", "detch"}, {"stopping", "stop"},   {"failed", "fail"},
+        {"limited", "limit"},  {"stopped", "stop"}};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (!strcmp(state, names[i][0])) {
+            return names[i][1];
+        }
+    }
+    return state;
+}
+
+static void put_rates(char *at, size_t size, const struct top_rates *rates, bool rated)
+{
+    char text[5][SHORT_MAX];
+
+    snprintf(at, size, "%5s %5s %5s %5s %5s", tiny_rate(text[0], rates->accesses, rated),
+             tiny_rate(text[1], rates->requests, rated), tiny_rate(text[2], rates->request_bytes, rated),
+             tiny_rate(text[3], rates->receive_bytes, rated), tiny_rate(text[4], rates->send_bytes, rated));
+}
+
+void top_line(const struct top_row *row, char line[TOP_LINE_MAX], unsigned columns)
+{
+    char rates[160], p50[SHORT_MAX], p99[SHORT_MAX], mapped[SHORT_MAX];
+    int width = (int)name_width(columns);
+
+    put_rates(rates, sizeof(rates), &row->rates, row->rated);
+    snprintf(line, TOP_LINE_MAX, "%-*.*s %5s %-5.5s %s %5s %5s %4" PRIu64 " %5s", width, width, row->guest,
+             row->domid, short_state(row->state), rates, tiny_time(p50, row->p50_ns),
+             tiny_time(p99, row->p99_ns), row->stuck, tiny_bytes(mapped, row->mapped));
+    cut(line, columns);
+}
+
+void top_device_line(const struct top *top, const struct top_row *row, const json_t *device,
+                     char line[TOP_LINE_MAX], unsigned columns)
+{
+    struct top_rates rates = top_device_rates(top, row, device);
+    char text[160];
+    int width = (int)name_width(columns) + 10;
+
+    put_rates(text, sizeof(text), &rates, row->rated);
+    snprintf(line, TOP_LINE_MAX, "  %-*.*s %s", width, width, member_text(device, "id"), text);
+    cut(line, columns);
+}
