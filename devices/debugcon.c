@@ -131,6 +131,7 @@ static const struct iod_device_class debugcon_class = {
     .size = sizeof(struct iod_device_class),
     .name = "debugcon",
     .summary = "debug console port (0x402)",
+    .backends = IOD_BACKEND_CHARDEV,
     .self_size = sizeof(struct debugcon),
     .version = 1,
     .options = debugcon_options,

@@ -576,6 +576,7 @@ static const struct iod_device_class uart_class = {
     .size = sizeof(struct iod_device_class),
     .name = "uart16550",
     .summary = "serial port 16550A",
+    .backends = IOD_BACKEND_CHARDEV,
     .self_size = sizeof(struct uart),
     .regs_size = sizeof(struct regs),
     .version = 1,

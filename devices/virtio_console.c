@@ -276,6 +276,7 @@ static const struct iod_device_class console_class = {
     .size = sizeof(struct iod_device_class),
     .name = "virtio-console",
     .summary = "virtio console, one port (PCI or MMIO)",
+    .backends = IOD_BACKEND_CHARDEV,
     .self_size = sizeof(struct console),
     .regs_size = sizeof(struct console_regs),
     .version = 1,

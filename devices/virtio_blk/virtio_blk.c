@@ -245,6 +245,7 @@ static const struct iod_device_class blk_class = {
     .size = sizeof(struct iod_device_class),
     .name = "virtio-blk",
     .summary = "virtio disk (PCI or MMIO)",
+    .backends = IOD_BACKEND_BLOCK,
     .self_size = sizeof(struct blk),
     .regs_size = sizeof(struct blk_regs),
     .version = 1,

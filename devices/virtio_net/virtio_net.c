@@ -442,6 +442,7 @@ static const struct iod_device_class net_class = {
     .size = sizeof(struct iod_device_class),
     .name = "virtio-net",
     .summary = "virtio network card (PCI or MMIO)",
+    .backends = IOD_BACKEND_NETDEV,
     .self_size = sizeof(struct net),
     .regs_size = sizeof(struct net_regs),
     .version = 1,

@@ -27,6 +27,9 @@ enum iod_drain {
     IOD_CANCEL,
 };
 
+/* The kinds of backends. */
+enum { IOD_BACKEND_BLOCK = 1, IOD_BACKEND_CHARDEV = 2, IOD_BACKEND_NETDEV = 4 };
+
 /* One kind of device. New members come at the end only; a module's table may be shorter than the core's. */
 struct iod_device_class {
     size_t size;                      /* sizeof(struct iod_device_class) */
@@ -81,6 +84,8 @@ struct iod_device_class {
      * after it.
      */
     void (*destroy)(struct iod_device *device);
+    /* Optional. The kinds of backends that create may ask for (IOD_BACKEND_...): --help shows the options of these. */
+    unsigned backends;
 };
 
 /* self_size and regs_size bytes; never NULL, the core's, the same until destroy has returned. */

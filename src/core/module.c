@@ -407,6 +407,8 @@ void modules_list(const struct modules *modules, FILE *to)
 }
 
 /* The options of a device's possible backends: which of them it takes, only its create knows. */
+static const char *const backend_keys[KINDS] = {[BLOCK] = "block", [CHARDEV] = "chardev", [NETDEV] = "netdev"};
+
 static void help_backends(const struct class_list *list, const char *key, FILE *to)
 {
     for (unsigned i = 0; i < list->count; i++) {
@@ -434,15 +436,23 @@ int modules_help(const struct modules *modules, const char *device, FILE *to, st
             "  %-32s name of the device, unique in its guest (default: NAME and a number)\n"
             "  %-32s pci, mmio or mmio-legacy: where a virtio device sits\n"
             "  %-32s PCI slot and function, hexadecimal\n"
+            "  %-32s behind the PCIe root port of this number (slots=N of the guest)\n"
             "  %-32s first port or guest physical address\n"
             "  %-32s interrupt line (x86) or INTID from 32 up (Arm)\n",
-            "id=TEXT", "bus=NAME", "addr=SLOT[.FN]", "base=NUMBER", "irq=NUMBER|none");
-    fputs(
-        "Of the backend of a device that has one; 'block.', 'chardev.' and 'netdev.' may be left out where the\n"
-        "device itself has no option of that name (virtio-blk,path=FILE):\n",
-        to);
-    help_backends(&modules->lists[BLOCK], "block", to);
-    help_backends(&modules->lists[CHARDEV], "chardev", to);
-    help_backends(&modules->lists[NETDEV], "netdev", to);
+            "id=TEXT", "bus=NAME", "addr=SLOT[.FN]", "slot=NUMBER", "base=NUMBER", "irq=NUMBER|none");
+    /* A module of before the member: whatever there is. */
+    unsigned kinds = class->size > offsetof(struct iod_device_class, backends)
+                         ? class->backends
+                         : IOD_BACKEND_BLOCK | IOD_BACKEND_CHARDEV | IOD_BACKEND_NETDEV;
+    if (kinds) {
+        fputs("Of its backend; 'block.', 'chardev.' and 'netdev.' may be left out where the device itself has no\n"
+              "option of that name (virtio-blk,path=FILE):\n",
+              to);
+    }
+    for (unsigned kind = BLOCK; kind < KINDS; kind++) {
+        if (kinds & 1u << (kind - BLOCK)) {
+            help_backends(&modules->lists[kind], backend_keys[kind], to);
+        }
+    }
     return 0;
 }
