@@ -137,13 +137,18 @@ static bool set_pairs(struct command *command, struct net_regs *regs, uint8_t wh
         pairs > net->max_pairs || iod_netdev_set_pairs(net->netdev, pairs) < 0) {
         return false;
     }
-    for (unsigned i = pairs; i < net->count; i++) {
-        net->pairs[i].accepting = false; /* it says so again when it is used again */
-    }
     regs->pairs = pairs;
-    for (unsigned i = 0; i < pairs; i++) {
-        if (iod_virtq_ready(net->pairs[i].receive)) {
-            net_buffers(&net->pairs[i]);
+    for (unsigned i = 0; i < net->count; i++) {
+        struct pair *pair = &net->pairs[i];
+
+        if (i >= pairs) {
+            pair->accepting = false; /* it says so again when it is used again */
+        } else if (iod_virtq_ready(pair->receive)) {
+            net_buffers(pair);
+        }
+        if (pair->blocked) { /* the backend may not say "writable" of a pair that it has given up */
+            pair->cut = true;
+            iod_task_queue(net->more);
         }
     }
     return true;

@@ -308,6 +308,15 @@ START_TEST(room_for_another_pair)
     rig.backend.takes_frames = RIG_SENT;
     rig.backend.events->writable(rig.backend.self, 0);
     ck_assert_uint_eq(rig.backend.sent, 1);
+    ck_assert_int_eq(pairs(CTRL4, 3), VIRTIO_NET_OK);
+    rig.backend.takes_frames = 0;
+    rig_put_frame(5, 64, 1);
+    rig_kick(5);
+    rig.backend.takes_frames = RIG_SENT;
+    ck_assert_int_eq(pairs(CTRL4, 1), VIRTIO_NET_OK); /* nobody will say "writable" of the third any more */
+    fake_tasks(rig.device);
+    ck_assert_uint_eq(rig.backend.sent, 2);
+    ck_assert_uint_eq(rig.backend.frames[1].pair, 0);
 }
 END_TEST
 
