@@ -58,11 +58,16 @@ static void events_ready(void *self, unsigned events)
         if (count <= 0) {
             break;
         }
+        unsigned kept = 0; /* the ports of limited guests stay masked until they have their turn */
         for (int i = 0; i < count; i++) {
-            dispatch_event(daemon, ports[i]);
+            if (dispatch_event(daemon, ports[i])) {
+                ports[kept++] = ports[i];
+            }
         }
         dispatch_run(daemon);
-        daemon->hv->ops->event_unmask(daemon->hv, ports, (unsigned)count);
+        if (kept) {
+            daemon->hv->ops->event_unmask(daemon->hv, ports, kept);
+        }
         dispatch_flush(daemon);
         if ((unsigned)count < EVENT_BATCH) {
             break;
@@ -175,13 +180,13 @@ static void tell_stopped(void *self)
 static int start_watching(struct daemon *daemon, struct iod_error *error)
 {
     struct loop *loop = daemon->loop;
-    int result = events_begin(daemon);
+    int result = events_begin(daemon), watched = watch_daemon_begin(daemon);
     daemon->run_task = loop->ops->task_add(loop, run, daemon);
     daemon->health = loop->ops->timer_add(loop, health, daemon);
     daemon->event_watch = loop->ops->watch_add(loop, daemon->hv->ops->event_fd(daemon->hv), IOD_READABLE,
                                                events_ready, daemon);
     daemon->stopped_task = loop->ops->task_add(loop, tell_stopped, daemon); /* ending must not need memory */
-    if (result || !daemon->run_task || !daemon->stopped_task || !daemon->health || !daemon->event_watch) {
+    if (result || watched || !daemon->run_task || !daemon->stopped_task || !daemon->health || !daemon->event_watch) {
         return iod_fail(error, ENOMEM, "out of memory");
     }
     loop->ops->timer_set(daemon->health, loop->ops->now_ns(loop) + HEALTH_INTERVAL_NS);
@@ -231,6 +236,7 @@ void daemon_destroy(struct daemon *daemon)
     ops->task_remove(daemon->run_task);
     ops->task_remove(daemon->stopped_task);
     events_end(daemon);
+    watch_daemon_end(daemon);
     mapping_pools_destroy(daemon);
     free(daemon->ports);
     free(daemon->domains);

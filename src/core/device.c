@@ -263,6 +263,7 @@ void device_start(struct iod_device *device)
         return;
     }
     device->state = DEVICE_RUNNING;
+    device->unanswering = device->busy != NULL;
     timers_start(device);
     list_for_each(part, &device->parts, struct device_part, link) {
         if (part->ops->start) {
@@ -535,6 +536,7 @@ void device_destroy(struct iod_device *device)
         device->class->destroy(device);
     }
     dispatch_forget_device(device);
+    watch_device_end(device);
     while (!list_empty(&device->parts)) {
         struct device_part *part = list_entry(device->parts.prev, struct device_part, link);
         void *regs = part->regs;

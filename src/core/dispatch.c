@@ -1,21 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The way of one access: event -> slot -> request copied out once -> single accesses (REP, direction, data by
- * pointer, region borders, widths) -> handlers -> answer. The split is a cursor that stops anywhere (struct
- * iod_access), because a handler may end its access later and because a guest has a budget per round.
+ * The way of one access: event -> slot -> request copied out once -> single accesses (cursor.c) -> answer. A guest has
+ * a budget per round, then the others have their turn; a limited one (limit.h) has turns of its own.
  */
 #include <errno.h>
 #include <string.h>
 
-#include "core/inside.h"
+#include "core/cursor.h"
+#include "core/points.h"
 
 /* Handler calls that one guest gets before the others have their turn. */
 #define ROUND_BUDGET 512
 #define RING_BUDGET 512
-/* What an element costs whose data is in no memory: each asks the hypervisor for the page, in vain, twice. */
-#define HOLE_COST 64
-
-enum step { STEP_DONE, STEP_WAIT, STEP_BUDGET };
+#define TURN_PORTS 32u /* unmasked at once after a limited guest's accesses */
 
 static uint64_t ones(unsigned bytes)
 {
@@ -27,7 +24,22 @@ static struct guest *guest_of(const struct iod_access *access)
     return access->server->guest;
 }
 
+static bool is_limited(const struct guest *guest)
+{
+    return __builtin_expect(guest->watch.account.limited, 0);
+}
+
 /* ---- queues ---- */
+
+/* The guest has ready accesses: it is served in the next round, or has its turn when it may. */
+static void join_round(struct guest *guest)
+{
+    if (is_limited(guest)) {
+        limit_wait(guest);
+    } else if (list_empty(&guest->run_link)) {
+        list_add_tail(&guest->daemon->run_queue, &guest->run_link);
+    }
+}
 
 static void queue(struct iod_access *access)
 {
@@ -35,8 +47,14 @@ static void queue(struct iod_access *access)
     list_remove(&access->link);
     access->state = ACCESS_READY;
     list_add_tail(&guest->ready, &access->link);
-    if (list_empty(&guest->run_link)) {
-        list_add_tail(&guest->daemon->run_queue, &guest->run_link);
+    join_round(guest);
+}
+
+/* The batch leaves it. A ring's cursor between two requests is nobody's access. */
+static void note_left(struct iod_access *access)
+{
+    if (access->vcpu != RING_VCPU || access->active) {
+        stuck_note(access);
     }
 }
 
@@ -47,301 +65,38 @@ void dispatch_ready(struct iod_access *access)
     guest->daemon->loop->ops->task_soon(guest->daemon->run_task);
 }
 
-static void park(struct iod_access *access, struct iod_device *device)
+void dispatch_resume(struct guest *guest)
 {
-    access->state = ACCESS_PARKED;
-    access->device = device;
-    list_add_tail(&device->waiters, &access->link);
-}
-
-void dispatch_wake_waiters(struct iod_device *device)
-{
-    struct iod_access *access;
-    list_for_each(access, &device->waiters, struct iod_access, link) {
-        access->device = NULL;
-        dispatch_ready(access);
+    if (!list_empty(&guest->ready)) {
+        join_round(guest);
+        guest->daemon->loop->ops->task_soon(guest->daemon->run_task);
     }
 }
 
-void dispatch_event(struct daemon *daemon, uint32_t port)
+bool dispatch_event(struct daemon *daemon, uint32_t port)
 {
     struct iod_access *access = port < daemon->port_room ? daemon->ports[port] : NULL;
     if (!access) {
-        return; /* unbound while its event was on the way */
+        return true; /* unbound while its event was on the way */
     }
-    if (access->state == ACCESS_IDLE) {
+    point_event(access);
+    bool idle = access->state == ACCESS_IDLE;
+    if (idle) {
         dispatch_ready(access);
     } /* else its slot is looked at anyway; a vCPU sends nothing new before it was answered */
-}
-
-/* ---- one part: one handler call ---- */
-
-/* The widest handler call that begins at offset and covers at most `bytes`; 0: none fits. */
-static unsigned fitting_width(const struct iod_region_ops *ops, uint64_t offset, unsigned bytes)
-{
-    for (unsigned width = 8; width; width /= 2) {
-        if ((ops->widths & width) && width <= bytes && (ops->unaligned || offset % width == 0)) {
-            return width;
-        }
+    if (!is_limited(guest_of(access))) {
+        return true;
     }
-    return 0;
-}
-
-/* The narrowest aligned register around offset, for an access that is narrower than any handler; 0: none. */
-static unsigned enclosing_width(const struct iod_region *region, uint64_t offset)
-{
-    for (unsigned width = 1; width <= 8; width *= 2) {
-        uint64_t start = offset & ~(uint64_t)(width - 1);
-        if ((region->ops->widths & width) && width <= region->length && start <= region->length - width) {
-            return width;
-        }
+    access->watch.masked = true; /* a ring's events would come as fast as they are taken */
+    if (idle) {
+        guest_of(access)->watch.account.delayed++;
+        point_delay(access);
+        note_left(access);
     }
-    return 0;
-}
-
-static void store_part(struct iod_access *access, uint64_t value)
-{
-    if (access->request.read) {
-        uint64_t part = (value >> access->part_shift) & ones(access->part_bytes);
-        access->value |= part << (access->done * 8);
-    }
-    access->done += access->part_bytes;
-}
-
-/* Calls the handler. STEP_WAIT: it deferred. */
-static enum step call_device(struct iod_access *access, struct iod_device *device,
-                             const struct iod_region *region, uint64_t offset, unsigned width)
-{
-    uint64_t value = 0;
-    device->current = access;
-    device->deferred_now = false;
-    if (access->request.read) {
-        value = region->ops->read(region->self, offset, width);
-    } else {
-        region->ops->write(region->self, offset, width, (access->value >> (access->done * 8)) & ones(width));
-    }
-    device->current = NULL;
-    if (device->deferred_now) {
-        return STEP_WAIT;
-    }
-    store_part(access, value);
-    return STEP_DONE;
-}
-
-static enum step touch_region(struct iod_access *access, const struct segment *segment, uint64_t address,
-                              unsigned bytes)
-{
-    struct iod_region *region = segment->region;
-    struct iod_device *device = region->device;
-    uint64_t offset = address - segment->base;
-    access->part_shift = 0;
-    if (!device_answers(device)) {
-        if (device->state != DEVICE_BROKEN) {
-            park(access, device);
-            return STEP_WAIT;
-        }
-        access->part_bytes = (uint8_t)bytes;
-        store_part(access, UINT64_MAX);
-        return STEP_DONE;
-    }
-    unsigned width = fitting_width(region->ops, offset, bytes);
-    if (width) {
-        access->part_bytes = (uint8_t)width;
-        return call_device(access, device, region, offset, width);
-    }
-    width = enclosing_width(region, offset);
-    uint64_t start = width ? offset & ~(uint64_t)(width - 1) : offset;
-    unsigned covered = width ? (unsigned)(start + width - offset) : bytes;
-    access->part_bytes = (uint8_t)(covered < bytes ? covered : bytes);
-    if (!width || !access->request.read) {
-        iod_guest_error(device, "%s: %u byte %s at offset 0x%llx: no such register width", region->name,
-                        bytes, access->request.read ? "read" : "write", (unsigned long long)offset);
-        store_part(access, UINT64_MAX);
-        return STEP_DONE;
-    }
-    access->part_shift = (uint8_t)((offset - start) * 8);
-    return call_device(access, device, region, start, width);
-}
-
-/* ---- one element ---- */
-
-static uint64_t element_offset(const struct request *request, uint32_t element)
-{
-    uint64_t distance = (uint64_t)element * request->size;
-    return request->df ? 0 - distance : distance;
-}
-
-static enum step touch_space(struct iod_access *access, struct address_space *space, uint64_t address)
-{
-    unsigned bytes = access->request.size - access->done;
-    uint64_t gap_end;
-    address += access->done;
-    const struct segment *segment = address_space_find(space, address, &gap_end);
-    uint64_t last = segment ? segment->end : gap_end;
-    if (last - address < bytes - 1) {
-        bytes = (unsigned)(last - address) + 1;
-    }
-    if (segment && segment->region) {
-        return touch_region(access, segment, address, bytes);
-    }
-    if (!segment) {
-        guest_of(access)->unclaimed++;
-    }
-    access->part_bytes = (uint8_t)bytes;
-    access->part_shift = 0;
-    store_part(access, segment ? 0 : UINT64_MAX);
-    return STEP_DONE;
-}
-
-static enum step touch_function(struct iod_access *access, uint64_t address)
-{
-    struct guest *guest = guest_of(access);
-    uint16_t sbdf = (uint16_t)(address >> 32);
-    unsigned offset = address & 0xfff;
-    unsigned width = access->request.size;
-    struct iod_device *device = guest->bus ? guest->bus_ops->owner(guest->bus, sbdf) : NULL;
-    access->part_bytes = (uint8_t)width;
-    access->part_shift = 0;
-    if (!device || device->state == DEVICE_BROKEN) {
-        guest->unclaimed += !device;
-        store_part(access, UINT64_MAX);
-        return STEP_DONE;
-    }
-    if (!device_answers(device)) {
-        park(access, device);
-        return STEP_WAIT;
-    }
-    uint64_t value = 0;
-    device->current = access;
-    device->deferred_now = false;
-    if (access->request.read) {
-        value = guest->bus_ops->read(guest->bus, sbdf, offset, width);
-    } else {
-        guest->bus_ops->write(guest->bus, sbdf, offset, width, (uint32_t)(access->value & ones(width)));
-    }
-    device->current = NULL;
-    if (device->deferred_now) {
-        return STEP_WAIT;
-    }
-    store_part(access, value);
-    return STEP_DONE;
-}
-
-static void charge_hole(struct iod_access *access, unsigned *budget)
-{
-    guest_of(access)->malformed++;
-    *budget -= *budget < HOLE_COST ? *budget : HOLE_COST;
-}
-
-static void fetch_element(struct iod_access *access, unsigned *budget)
-{
-    const struct request *request = &access->request;
-    access->value = 0;
-    access->fetched = true;
-    if (request->read) {
-        return;
-    }
-    if (!request->data_is_ptr) {
-        access->value = request->data & ones(request->size);
-        return;
-    }
-    uint64_t at = request->data + element_offset(request, access->element);
-    if (memory_copy(guest_of(access)->memory, at, &access->value, request->size, false)) {
-        access->value = ones(request->size); /* as a read of nothing */
-        charge_hole(access, budget);
-    }
-}
-
-static void finish_element(struct iod_access *access, unsigned *budget)
-{
-    const struct request *request = &access->request;
-    if (request->read && request->data_is_ptr) {
-        uint64_t at = request->data + element_offset(request, access->element);
-        if (memory_copy(guest_of(access)->memory, at, &access->value, request->size, true)) {
-            charge_hole(access, budget);
-        }
-    }
-    access->element++;
-    access->done = 0;
-    access->fetched = false;
-}
-
-/* Moves the cursor on until the request is done, a device must be waited for, or the budget is used up. */
-static enum step advance(struct iod_access *access, unsigned *budget)
-{
-    struct guest *guest = guest_of(access);
-    const struct request *request = &access->request;
-    while (access->element < request->count) {
-        if (!*budget) {
-            return STEP_BUDGET;
-        }
-        if (!access->fetched) {
-            fetch_element(access, budget);
-        }
-        while (access->done < request->size) {
-            enum step step;
-            if (*budget) {
-                (*budget)--;
-            }
-            if (request->type == REQUEST_PIO) {
-                step = touch_space(access, &guest->spaces[IOD_PIO], request->addr);
-            } else if (request->type == REQUEST_COPY) {
-                step = touch_space(access, &guest->spaces[IOD_MMIO],
-                                   request->addr + element_offset(request, access->element));
-            } else {
-                step = touch_function(access, request->addr);
-            }
-            if (step != STEP_DONE) {
-                return step;
-            }
-        }
-        finish_element(access, budget);
-    }
-    return STEP_DONE;
+    return false;
 }
 
 /* ---- one request ---- */
-
-static bool well_formed(const struct request *request)
-{
-    uint32_t size = request->size;
-    bool number = size == 1 || size == 2 || size == 4 || size == 8;
-    if (!number || (size == 8 && request->type != REQUEST_COPY)) {
-        return false;
-    }
-    return request->count && (request->type != REQUEST_PIO || request->addr <= UINT16_MAX);
-}
-
-/* Takes the request on. Requests that need no device are over at once (false). */
-static bool begin(struct iod_access *access)
-{
-    struct guest *guest = guest_of(access);
-    struct request *request = &access->request;
-    access->active = true;
-    access->element = 0;
-    access->done = 0;
-    access->fetched = false;
-    access->value = 0;
-    switch (request->type) {
-    case REQUEST_PIO:
-    case REQUEST_COPY:
-    case REQUEST_PCI_CONFIG:
-        if (well_formed(request)) {
-            return true;
-        }
-        break;
-    case REQUEST_INVALIDATE:
-        memory_invalidate(guest->memory);
-        return false;
-    case REQUEST_TIMEOFFSET: /* the guest set Xen's RTC: nothing of ours keeps its time */
-        return false;
-    case REQUEST_OTHER:
-        break;
-    }
-    guest->malformed++;
-    access->value = UINT64_MAX;
-    return false;
-}
 
 static void answer(struct iod_access *access)
 {
@@ -349,32 +104,39 @@ static void answer(struct iod_access *access)
     struct daemon *daemon = guest->daemon;
     struct server *server = access->server;
     if (guest_dirty(guest)) {
+        limit_charge(guest, DEED_COMMIT, 1);
         guest_commit(guest); /* before the vCPU goes on: its next access may be to the new place */
     }
     access->active = false;
-    if (access->vcpu == RING_VCPU) {
-        return;
-    }
     uint64_t data = access->request.data_is_ptr ? access->request.data : access->value;
     if (!access->request.data_is_ptr) {
         data &= ones(access->request.size);
     }
+    if (access->vcpu == RING_VCPU) {
+        point_answer(access, data);
+        watch_access_end(access);
+        return;
+    }
     daemon->hv->ops->slot_answer(server->pages, access->vcpu, data);
+    point_answer(access, data);
+    watch_access_end(access);
     if (daemon->notify_count == EVENT_BATCH) {
         dispatch_flush(daemon);
     }
     daemon->notify[daemon->notify_count++] = access->local;
+    point_notify(access);
 }
 
 /* Serves the request that the cursor holds. True: it is answered. */
 static bool serve_request(struct iod_access *access, unsigned *budget)
 {
-    switch (advance(access, budget)) {
+    switch (cursor_advance(access, budget)) {
     case STEP_DONE:
         answer(access);
         return true;
     case STEP_BUDGET:
         queue(access); /* dispatch_run comes back after a look at the descriptors: others have their turn */
+        stuck_note(access);
         return false;
     case STEP_WAIT:
         break;
@@ -387,9 +149,18 @@ static bool take(struct iod_access *access)
     struct hypervisor *hv = guest_of(access)->daemon->hv;
     struct ioreq_pages *pages = access->server->pages;
     if (access->vcpu == RING_VCPU) {
-        return hv->ops->ring_take(pages, &access->request) > 0;
+        if (hv->ops->ring_take(pages, &access->request) <= 0) {
+            return false;
+        }
+        access->server->watch.ring++;
+        point_ring(access, access->request.data);
+        return true;
     }
-    return hv->ops->slot_take(pages, access->vcpu, false, &access->request) > 0;
+    if (hv->ops->slot_take(pages, access->vcpu, false, &access->request) <= 0) {
+        return false;
+    }
+    point_take(access, access->request.data);
+    return true;
 }
 
 /* Serves what the ring holds. False: it must be waited for (a device, or the next round). */
@@ -409,7 +180,7 @@ static bool drain_ring(struct server *server, unsigned *budget)
             return true;
         }
         (*budget)--; /* also for what is malformed: a guest that refills the ring must not hold the round */
-        if (!begin(ring)) {
+        if (!cursor_begin(ring)) {
             answer(ring);
         } else if (!serve_request(ring, budget)) {
             return false;
@@ -430,6 +201,7 @@ static void serve(struct iod_access *access, unsigned *budget)
                 /* Behind the ring's own cursor, wherever that waits. */
                 list_add_tail(&server->guest->behind_ring, &access->link);
                 access->state = ACCESS_PARKED;
+                stuck_note(access);
             }
             return;
         }
@@ -445,14 +217,24 @@ static void serve(struct iod_access *access, unsigned *budget)
     }
     if (!access->active) {
         if (!take(access)) {
+            list_remove(&access->watch.link); /* nobody waits */
             return;
         }
-        if (!begin(access)) {
+        if (!cursor_begin(access)) {
             answer(access);
             return;
         }
     }
     serve_request(access, budget);
+}
+
+/* While its time is measured: the clock around each access. */
+static void serve_measured(struct iod_access *access, unsigned *budget)
+{
+    struct guest *guest = guest_of(access);
+    limit_work_begins(guest);
+    serve(access, budget);
+    limit_work_ends(guest);
 }
 
 static void run_guest(struct guest *guest)
@@ -469,12 +251,51 @@ static void run_guest(struct guest *guest)
     while (!list_empty(&round)) {
         struct iod_access *access = list_first(&round, struct iod_access, link);
         list_remove(&access->link);
-        if (budget) {
-            serve(access, &budget);
-        } else {
+        if (!budget || is_limited(guest)) {
             list_add_tail(&guest->ready, &access->link);
+            note_left(access);
+        } else if (__builtin_expect(guest->watch.account.measured, 0)) {
+            serve_measured(access, &budget);
+        } else {
+            serve(access, &budget);
         }
     }
+}
+
+static void unmask(struct daemon *daemon, const uint32_t *ports, unsigned count)
+{
+    if (count) {
+        daemon->hv->ops->event_unmask(daemon->hv, ports, count);
+    }
+}
+
+/* In the order in which they came, until the credit is used up. */
+void dispatch_turn(struct guest *guest)
+{
+    struct daemon *daemon = guest->daemon;
+    struct account *account = &guest->watch.account;
+    uint32_t ports[TURN_PORTS];
+    unsigned count = 0;
+    while (!list_empty(&guest->ready) && account->credit_ns > 0 && account->limited) {
+        struct iod_access *access = list_first(&guest->ready, struct iod_access, link);
+        unsigned budget = ROUND_BUDGET;
+        list_remove(&access->link);
+        if (access->watch.masked && access->local) {
+            ports[count++] = access->local;
+        }
+        access->watch.masked = false;
+        serve_measured(access, &budget);
+        if (count == TURN_PORTS) {
+            unmask(daemon, ports, count);
+            count = 0;
+        }
+    }
+    uint64_t before = account->total_ns;
+    limit_work_begins(guest);
+    unmask(daemon, ports, count);
+    dispatch_flush(daemon);
+    limit_work_ends(guest);
+    limit_spend(guest, account->total_ns - before); /* to take the events took about as long */
 }
 
 void dispatch_flush(struct daemon *daemon)
@@ -483,6 +304,9 @@ void dispatch_flush(struct daemon *daemon)
         daemon->hv->ops->event_notify(daemon->hv, daemon->notify[i]);
     }
     daemon->notify_count = 0;
+    if (__builtin_expect(!list_empty(&daemon->watch.fresh), 0)) {
+        stuck_stamp(daemon);
+    }
 }
 
 void dispatch_run(struct daemon *daemon)
@@ -498,47 +322,11 @@ void dispatch_run(struct daemon *daemon)
     while ((guest = list_first(&round, struct guest, run_link))) {
         list_remove(&guest->run_link);
         run_guest(guest);
-        if (!list_empty(&guest->ready) && list_empty(&guest->run_link)) {
-            list_add_tail(&daemon->run_queue, &guest->run_link);
+        if (!list_empty(&guest->ready)) {
+            join_round(guest);
         }
     }
     if (!list_empty(&daemon->run_queue)) {
         daemon->loop->ops->task_again(daemon->run_task);
     }
-}
-
-/* ---- deferring (include/ioreqd/region.h) ---- */
-
-struct iod_access *iod_access_defer(struct iod_device *device)
-{
-    struct iod_access *access = device->current;
-    if (!access || device->deferred_now) {
-        return NULL;
-    }
-    device->deferred_now = true;
-    device->busy = access;
-    access->state = ACCESS_DEFERRED;
-    access->device = device;
-    return access;
-}
-
-void iod_access_complete(struct iod_access *access, uint64_t value)
-{
-    struct iod_device *device = access->device;
-    if (access->state != ACCESS_DEFERRED || !device) {
-        return; /* the device is gone, and the access was ended for it */
-    }
-    device->busy = NULL;
-    access->device = NULL;
-    store_part(access, value);
-    dispatch_ready(access);
-    dispatch_wake_waiters(device);
-}
-
-void dispatch_forget_device(struct iod_device *device)
-{
-    if (device->busy) {
-        iod_access_complete(device->busy, UINT64_MAX);
-    }
-    dispatch_wake_waiters(device);
 }

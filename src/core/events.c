@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/inside.h"
+#include "core/points.h"
 
 struct answer {
     struct list link; /* of the daemon's answers, once given */
@@ -53,6 +53,8 @@ void guest_named_state(struct guest *guest, const char *state)
         return;
     }
     guest->shown_state = state;
+    watch_guest_known(guest);
+    point_guest_state(guest, NULL, state);
     for (unsigned i = 0; i < sizeof(logged) / sizeof(logged[0]); i++) {
         known = known || !strcmp(state, logged[i]);
     }

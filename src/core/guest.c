@@ -110,6 +110,7 @@ struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec,
     }
     guest->type = spec->type;
     parse_domain(guest);
+    watch_guest_begin(guest);
     return guest;
 }
 
@@ -131,6 +132,7 @@ static void guest_clear(struct guest *guest)
     cleanup_cancel(guest->cleanup);
     guest->cleanup = NULL;
     guest->state = GUEST_GONE;
+    watch_guest_end(guest);
     list_for_each(server, &guest->servers, struct server, link) {
         server_close(server, false);
     }
@@ -173,6 +175,7 @@ void guest_restart(struct guest *guest, bool failed)
     guest->dead = guest->fail = guest->stop_wanted = guest->parted = guest->lock_wait = guest->paused = false;
     guest->opening = guest->stopping = guest->retries = guest->pause_left = 0;
     guest->unclaimed = guest->malformed = 0;
+    watch_guest_begin(guest);
     if (failed) {
         guest->state = GUEST_FAILED;
         guest_retry_in(guest, APPEAR_SLOW_NS);

@@ -153,6 +153,7 @@ static void await_quiet_vcpus(struct guest *guest)
 static void serve_what_came(struct guest *guest)
 {
     struct server *server;
+    limit_lift(guest); /* it can do no harm any more */
     list_for_each(server, &guest->servers, struct server, link) {
         if (server->buf != BUFIOREQ_OFF && server->ring.state == ACCESS_IDLE) {
             dispatch_ready(&server->ring);

@@ -19,6 +19,7 @@
 #include "core/list.h"
 #include "core/loop.h"
 #include "core/memory.h"
+#include "core/watch.h"
 
 struct server;
 
@@ -60,6 +61,7 @@ struct iod_access {
     uint8_t part_shift;     /* bits of the handler's value below them */
     struct iod_device *device;
     struct list link;       /* guest's ready list, or the device's waiters */
+    struct access_watch watch;
 };
 #define RING_VCPU UINT16_MAX
 
@@ -79,6 +81,7 @@ struct server {
     char *record;             /* path of its record, or NULL */
     int record_fd;            /* the record, locked while we live; -1: none */
     struct list link;
+    struct server_watch watch;
 };
 #define SERVER_RANGES_MAX 256u /* per type, xen: MAX_NR_IO_RANGES */
 #define SERVERS_MAX 8u         /* per domain, xen: MAX_NR_IOREQ_SERVERS */
@@ -96,6 +99,7 @@ struct iod_region {
     bool later;                 /* of a device that is not shown yet: goes to `base` when it is */
     uint64_t base;
     struct list link;           /* of the device */
+    struct region_watch watch;
 };
 
 /* ---- devices ---- */
@@ -121,7 +125,11 @@ struct iod_device {
 
     struct iod_access *current;   /* inside a handler of this device */
     bool deferred_now;            /* the handler deferred */
-    struct iod_access *busy;      /* the deferred access */
+    /* the deferred access; `handle` itself: nobody waits for it any more, but the device has not completed it */
+    struct iod_access *busy;
+    struct iod_access handle;     /* what the device holds of a deferred access: state and device only */
+    bool unanswering;             /* it kept a vCPU waiting too long: reads get all ones while it is not ready */
+    struct device_watch watch;
     struct list waiters;          /* parked accesses */
 
     /* the life (device.c) */
@@ -205,6 +213,7 @@ struct guest {
     bool fail;               /* it ends because of an error */
     bool stop_wanted;        /* as soon as its devices are open */
     uint64_t unclaimed, malformed; /* counted for people */
+    struct guest_watch watch;
 };
 
 /* ---- the daemon ---- */
@@ -228,6 +237,7 @@ struct daemon {
     bool domains_known;
     uint32_t notify[EVENT_BATCH];
     unsigned notify_count;
+    struct daemon_watch watch;
     struct list listeners, answers;
     struct loop_task *answer_task, *leave_task;
     struct list services;
@@ -341,13 +351,20 @@ void server_close(struct server *server, bool keep);
 void server_free(struct server *server); /* after the devices: they may still hold a deferred access of it */
 
 /* dispatch.c */
-void dispatch_event(struct daemon *daemon, uint32_t port);
+/* False: its port is not to be unmasked now. */
+bool dispatch_event(struct daemon *daemon, uint32_t port);
 void dispatch_ready(struct iod_access *access);   /* puts it on its guest's ready list */
 void dispatch_run(struct daemon *daemon);         /* serves the run queue once, then notifies */
 void dispatch_forget_device(struct iod_device *device); /* ends its deferred access, wakes its waiters */
 void dispatch_wake_waiters(struct iod_device *device);
 void dispatch_flush(struct daemon *daemon);
 
+void dispatch_turn(struct guest *guest);          /* a limited guest's accesses, as long as its credit lasts */
+void dispatch_resume(struct guest *guest);        /* it is limited no more */
+
+/* cursor.c */
+void dispatch_give_up(struct iod_access *access); /* a read waits for its device no more, and gets all ones */
+void dispatch_forget_access(struct iod_access *access); /* a handler's late end included finds it no more */
 /* device_keys.c */
 int device_parse_keys(struct iod_device *device, unsigned index, struct iod_error *error);
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/inside.h"
+#include "core/points.h"
 
 #define GUEST_ERROR_INTERVAL_NS UINT64_C(1000000000)
 
@@ -55,15 +55,21 @@ void iod_guest_error(struct iod_device *device, const char *format, ...)
 {
     struct daemon *daemon = device->guest->daemon;
     uint64_t now = daemon->loop->ops->now_ns(daemon->loop);
+    bool print = now >= device->guest_errors_until_ns;
     device->guest_errors++;
-    if (now < device->guest_errors_until_ns) {
+    limit_charge(device->guest, DEED_GUEST_ERROR, 1);
+    if (!print && !(device->guest->watch.mask & PROBE_BIT(guest_error))) {
+        point_guest_error(device->guest, device, format); /* making the line would cost too much */
         return;
     }
-    device->guest_errors_until_ns = now + GUEST_ERROR_INTERVAL_NS;
     char text[400];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
-    iod_log(device, IOD_LOG_WARNING, "guest error %llu: %s", (unsigned long long)device->guest_errors, text);
+    point_guest_error(device->guest, device, text);
+    if (print) {
+        device->guest_errors_until_ns = now + GUEST_ERROR_INTERVAL_NS;
+        iod_log(device, IOD_LOG_WARNING, "guest error %llu: %s", (unsigned long long)device->guest_errors, text);
+    }
 }

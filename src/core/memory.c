@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/inside.h"
+#include "core/points.h"
 
 /*
  * Pieces are small because a page costs tens of microseconds to map on Arm: a large piece would stall every
@@ -161,6 +161,22 @@ static struct chunk *chunk_map(struct guest_memory *memory, uint64_t gfn, uint32
     return chunk;
 }
 
+static struct chunk *map_missing(struct guest_memory *memory, uint64_t gfn)
+{
+    struct guest *guest = memory->guest;
+    struct chunk *chunk = chunk_map(memory, gfn, PIECE_PAGES);
+    if (!chunk) {
+        chunk = chunk_map(memory, gfn, 1);
+    }
+    if (guest->watch.allowance) {
+        guest->watch.allowance--;
+    } else {
+        limit_charge(guest, DEED_MISS, 1);
+    }
+    point_miss(guest, gfn, chunk ? chunk->pages : 0);
+    return chunk;
+}
+
 void *memory_get(struct guest_memory *memory, uint64_t address, size_t *room, struct chunk **chunk)
 {
     uint64_t gfn = address >> HV_PAGE_SHIFT;
@@ -169,10 +185,7 @@ void *memory_get(struct guest_memory *memory, uint64_t address, size_t *room, st
         found = table_find(memory, gfn, 1);
     }
     if (!found) {
-        found = chunk_map(memory, gfn, PIECE_PAGES);
-    }
-    if (!found) {
-        found = chunk_map(memory, gfn, 1);
+        found = map_missing(memory, gfn);
     }
     if (!found) {
         return NULL;
@@ -217,6 +230,7 @@ void memory_drop_idle(struct guest_memory *memory)
 
 void memory_invalidate(struct guest_memory *memory)
 {
+    uint64_t before = memory->mapped;
     drop_windows(memory);
     memory_drop_idle(memory);
     for (uint32_t i = 0; i < memory->bucket_count; i++) {
@@ -226,6 +240,7 @@ void memory_invalidate(struct guest_memory *memory)
         memory->buckets[i] = NULL;
     }
     memory->chunk_count = 0;
+    point_invalidate(memory->guest, before, memory->mapped);
 }
 
 void memory_destroy(struct guest_memory *memory)

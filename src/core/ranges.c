@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/inside.h"
+#include "core/points.h"
 
 static const char *const space_names[] = {"ports", "MMIO"};
 
@@ -331,6 +331,9 @@ static int commit_functions(struct guest *guest)
 
 int guest_commit(struct guest *guest)
 {
+    if (guest_dirty(guest)) {
+        point_commit(guest, 0, 0);
+    }
     int pio = commit_space(guest, IOD_PIO);
     int mmio = commit_space(guest, IOD_MMIO);
     int functions = commit_functions(guest);

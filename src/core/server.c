@@ -107,6 +107,7 @@ static void access_init(struct iod_access *access, struct server *server, uint16
     access->server = server;
     access->vcpu = vcpu;
     list_init(&access->link);
+    watch_access_begin(access);
 }
 
 static void pages_unmap(struct server *server)
@@ -226,18 +227,6 @@ int server_enable(struct server *server, struct iod_error *error)
 
 /* ---- ending ---- */
 
-/* Whatever the cursor waits for, a handler's late end included, finds it no more. */
-static void forget_access(struct iod_access *access)
-{
-    if (access->state == ACCESS_DEFERRED && access->device) {
-        access->device->busy = NULL;
-    }
-    list_remove(&access->link);
-    access->device = NULL;
-    access->state = ACCESS_IDLE;
-    access->active = false;
-}
-
 /* A vCPU that waits for an answer gets all ones; without one it would be blocked for ever. */
 void server_answer_all(struct server *server)
 {
@@ -249,7 +238,7 @@ void server_answer_all(struct server *server)
         if (!slot->active && hv->ops->slot_take(server->pages, i, true, &request) <= 0) {
             continue;
         }
-        forget_access(slot);
+        dispatch_forget_access(slot);
         hv->ops->slot_answer(server->pages, i, UINT64_MAX);
         if (slot->local) {
             hv->ops->event_notify(hv, slot->local);
@@ -276,10 +265,10 @@ void server_close(struct server *server, bool keep)
         return; /* closed before */
     }
     for (unsigned i = 0; i < guest->vcpus; i++) {
-        forget_access(&server->slots[i]);
+        dispatch_forget_access(&server->slots[i]);
         unbind(&server->slots[i]);
     }
-    forget_access(&server->ring);
+    dispatch_forget_access(&server->ring);
     unbind(&server->ring);
     pages_unmap(server);
     if (!keep) {

@@ -31,6 +31,9 @@ struct iod_task {
     struct list link;
     struct iod_device *device;
     struct loop_task *task;
+    void (*run)(void *self);
+    void *self;
+    struct list waiting; /* of its limited guest's account */
 };
 
 static struct loop *loop_of(const struct iod_device *device)
@@ -81,7 +84,10 @@ static void timer_fired(void *self)
         return;
     }
     timer->armed = false;
+    limit_device_begins(timer->device);
+    struct iod_device *device = timer->device;
     timer->fire(timer->self);
+    limit_device_ends(device);
 }
 
 void timers_start(struct iod_device *device)
@@ -188,14 +194,58 @@ void iod_watch_remove(struct iod_watch *watch)
 
 /* ---- tasks ---- */
 
+static void run_measured(struct iod_task *task)
+{
+    struct guest *guest = task->device->guest;
+    limit_work_begins(guest);
+    task->run(task->self);
+    limit_work_ends(guest);
+}
+
+static void task_due(void *self)
+{
+    struct iod_task *task = self;
+    struct guest *guest = task->device->guest;
+    const struct account *account = &guest->watch.account;
+    if (__builtin_expect(!account->measured, 1)) {
+        task->run(task->self);
+    } else if (account->limited && account->credit_ns <= 0) {
+        list_remove(&task->waiting);
+        list_add_tail(&guest->watch.account.tasks, &task->waiting);
+        limit_wait(guest);
+    } else {
+        run_measured(task);
+    }
+}
+
+void tasks_turn(struct guest *guest)
+{
+    struct account *account = &guest->watch.account;
+    struct iod_task *task;
+    while (account->credit_ns > 0 && (task = list_first(&account->tasks, struct iod_task, waiting))) {
+        list_remove(&task->waiting);
+        run_measured(task);
+    }
+}
+
+void tasks_release(struct guest *guest)
+{
+    struct iod_task *task;
+    while ((task = list_first(&guest->watch.account.tasks, struct iod_task, waiting))) {
+        list_remove(&task->waiting);
+        iod_task_queue(task);
+    }
+}
+
 struct iod_task *iod_task_add(struct iod_device *device, void (*run)(void *self), void *self)
 {
     struct iod_task *task = calloc(1, sizeof(*task));
     if (!task) {
         return NULL;
     }
-    task->device = device;
-    task->task = loop_of(device)->ops->task_add(loop_of(device), run, self);
+    *task = (struct iod_task){.device = device, .run = run, .self = self};
+    list_init(&task->waiting);
+    task->task = loop_of(device)->ops->task_add(loop_of(device), task_due, task);
     if (!task->task) {
         free(task);
         return NULL;
@@ -216,6 +266,7 @@ void device_task_last(struct iod_task *task)
 
 void iod_task_cancel(struct iod_task *task)
 {
+    list_remove(&task->waiting);
     loop_of(task->device)->ops->task_cancel(task->task);
 }
 
@@ -234,6 +285,7 @@ void timers_destroy(struct iod_device *device)
     struct iod_task *task;
     list_for_each(task, &device->tasks, struct iod_task, link) {
         loop_of(device)->ops->task_remove(task->task);
+        list_remove(&task->waiting);
         list_remove(&task->link);
         free(task);
     }

@@ -6,7 +6,12 @@
 #include <ioreqd/loop.h>
 #include <ioreqd/state.h>
 
+struct guest;
 struct iod_device;
+
+/* The tasks that wait for their limited guest's turn: run while its credit lasts; all of them, as usual. */
+void tasks_turn(struct guest *guest);
+void tasks_release(struct guest *guest);
 
 /* Timers, watches and tasks go with their device. */
 void timers_destroy(struct iod_device *device);

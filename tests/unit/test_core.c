@@ -15,7 +15,7 @@ enum { BASE = 0xf0000000, HOLD = BASE, PLAIN = BASE + 4, BREAK = BASE + 8, SECON
 
 /* ---- a device whose every step is the test's ---- */
 
-struct probe {
+struct testee {
     struct iod_device *device;
     struct iod_access *access;
     struct iod_timer *timer;
@@ -23,7 +23,7 @@ struct probe {
 };
 
 struct hooks {
-    struct probe *probe;
+    struct testee *probe;
     bool quiesce_later, break_in_open, open_later;
     unsigned extra; /* regions, each alone */
     unsigned fired, destroyed;
@@ -34,7 +34,7 @@ static struct hooks hooks;
 
 static uint64_t probe_read(void *self, uint64_t offset, unsigned width)
 {
-    struct probe *probe = self;
+    struct testee *probe = self;
     if (offset == HOLD - BASE) {
         probe->access = iod_access_defer(probe->device);
     }
@@ -43,7 +43,7 @@ static uint64_t probe_read(void *self, uint64_t offset, unsigned width)
 
 static void probe_write(void *self, uint64_t offset, unsigned width, uint64_t value)
 {
-    struct probe *probe = self;
+    struct testee *probe = self;
     if (offset == HOLD - BASE) {
         probe->access = iod_access_defer(probe->device);
     } else if (offset == BREAK - BASE) {
@@ -65,7 +65,7 @@ static void timer_fired(void *self)
 
 static int probe_create(struct iod_device *device, struct iod_error *error)
 {
-    struct probe *probe = iod_self(device);
+    struct testee *probe = iod_self(device);
     probe->device = device;
     hooks.probe = probe;
     probe->timer = iod_timer_add(device, "timer", timer_fired, probe);
@@ -93,7 +93,7 @@ static enum iod_when probe_quiesce(struct iod_device *device, enum iod_drain dra
 
 static void probe_destroy(struct iod_device *device)
 {
-    struct probe *probe = iod_self(device);
+    struct testee *probe = iod_self(device);
     char byte = 1;
     hooks.destroyed++;
     hooks.dma = iod_dma_write(device, 0x1000, &byte, 1);
@@ -104,7 +104,7 @@ static void probe_destroy(struct iod_device *device)
 
 static const struct iod_device_class probe_class = {
     .size = sizeof(probe_class), .name = "probe", .summary = "as the test wants", .version = 1,
-    .self_size = sizeof(struct probe), .create = probe_create, .open = probe_open, .quiesce = probe_quiesce,
+    .self_size = sizeof(struct testee), .create = probe_create, .open = probe_open, .quiesce = probe_quiesce,
     .destroy = probe_destroy,
 };
 static const struct iod_device_class *const classes[] = { &probe_class, NULL };
@@ -323,7 +323,7 @@ START_TEST(access_after_detach_in_a_stopping_guest)
     static const char *const texts[] = { "probe", "debugcon" };
     struct iod_error error = { 0 };
     struct fake_xen *fake = fake_start(&module, GUEST_HVM, texts, 2, &error);
-    struct probe *probe = hooks.probe;
+    struct testee *probe = hooks.probe;
     struct daemon *daemon = fake_daemon(fake);
     struct iod_device *other = list_entry(guest_of(fake)->devices.prev, struct iod_device, link);
     struct device_stop stop;
