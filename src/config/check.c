@@ -40,7 +40,9 @@ void check_servers(const struct guest_spec *guest, struct findings *findings)
 
 struct trial {
     const struct config_check *check;
-    struct guest_spec spec; /* the guest, with devices of our choice; borrowed */
+    struct guest_spec
+        spec; /* the guest, with devices of our choice; borrowed, and nobody's: the place is ours to say */
+    const char **origins; /* by device of it */
     struct iod_error error;
 };
 
@@ -70,35 +72,64 @@ static unsigned fewest_failing(struct trial *trial, unsigned count)
     return bad;
 }
 
+/* What the core's words leave open. */
+static const char *remedy_for(const struct iod_error *error)
+{
+    if (strstr(error->text, "expected") || strstr(error->text, "nearest") ||
+        strstr(error->text, "there are")) {
+        return NULL;
+    }
+    return error->code == EBUSY    ? "give it one of its own"
+           : error->code == EEXIST ? "give it another id"
+                                   : "see ioreqd --help device=NAME";
+}
+
+static void leave_out(struct trial *trial, unsigned index, unsigned count)
+{
+    memmove(&trial->spec.devices[index], &trial->spec.devices[index + 1],
+            (count - index - 1) * sizeof(trial->spec.devices[0]));
+    memmove(&trial->origins[index], &trial->origins[index + 1],
+            (count - index - 1) * sizeof(trial->origins[0]));
+}
+
 /* The core stops at the first device that it can't make: it is told, left out, and the rest tried again. */
+static void try_devices(struct trial *trial, unsigned count, struct findings *findings)
+{
+    for (unsigned round = 0; round < TRIALS && !passes(trial, count); round++) {
+        unsigned culprit = fewest_failing(trial, count);
+        if (!culprit) {
+            findings_add(findings, true, trial->spec.origin, remedy_for(&trial->error), "domain %.60s: %s",
+                         trial->spec.domain, trial->error.text);
+            return;
+        }
+        findings_add(findings, true, trial->origins[culprit - 1], remedy_for(&trial->error), "%s",
+                     trial->error.text);
+        leave_out(trial, culprit - 1, count--);
+    }
+}
+
 static void try_guest(const struct config_check *check, const struct guest_spec *guest, const bool *bad,
                       struct findings *findings)
 {
     struct trial trial = {.check = check, .spec = *guest};
     unsigned count = 0;
     trial.spec.devices = calloc(guest->device_count + 1, sizeof(*trial.spec.devices));
-    if (!trial.spec.devices) {
+    trial.origins = calloc(guest->device_count + 1, sizeof(*trial.origins));
+    if (!trial.spec.devices || !trial.origins) {
         findings->cut = true;
-        return;
     }
-    for (unsigned i = 0; i < guest->device_count; i++) {
+    for (unsigned i = 0; i < guest->device_count && !findings->cut; i++) {
         if (!bad[i]) {
-            trial.spec.devices[count++] = guest->devices[i];
+            trial.spec.devices[count] = guest->devices[i];
+            trial.spec.devices[count].origin = NULL;
+            trial.origins[count++] = check_where(guest, &guest->devices[i]);
         }
     }
-    for (unsigned round = 0; round < TRIALS && !passes(&trial, count); round++) {
-        unsigned culprit = fewest_failing(&trial, count);
-        if (!culprit) {
-            findings_add(findings, true, guest->origin, NULL, "domain %.60s: %s", guest->domain,
-                         trial.error.text);
-            break;
-        }
-        struct device_spec *device = &trial.spec.devices[culprit - 1];
-        findings_add(findings, true, check_where(guest, device), NULL, "%s", trial.error.text);
-        memmove(device, device + 1, (count - culprit) * sizeof(*device));
-        count--;
+    if (!findings->cut) {
+        try_devices(&trial, count, findings);
     }
     free(trial.spec.devices);
+    free(trial.origins);
 }
 
 /* ---- the whole ---- */

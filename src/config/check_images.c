@@ -68,6 +68,11 @@ static void check_size(const struct images *images, const struct image *image, u
     if (!text || option_parse_size(text, &sector) || !sector) {
         sector = SECTOR;
     }
+    if (sector & (sector - 1)) {
+        FIND(images, image, true, "expected 512, 1024, 2048 or 4096",
+             "%.60s: sector=%.20s is no power of two", image->device->name, text);
+        return;
+    }
     if (size < sector) {
         FIND(images, image, true, "make it larger (truncate -s), or name another",
              "%.60s: path=%.200s: of %llu bytes: the guest would see a disk without sectors",
@@ -79,36 +84,50 @@ static void check_size(const struct images *images, const struct image *image, u
     }
 }
 
-/* Opened for reading only, without waiting and without taking anything: it may be in use. */
+static void refuse_image(const struct images *images, const struct image *image)
+{
+    FIND(images, image, true, errno == ENOENT ? "make it, or mend the path" : "mend its mode, owner or path",
+         "%.60s: path=%.200s: %s", image->device->name, image->path, strerror(errno));
+}
+
+/* A disk's size is only known of the open disk; opened for reading, nothing is taken: it may be in use. */
+static bool find_size(const struct images *images, const struct image *image, const struct stat *status)
+{
+    uint64_t size = (uint64_t)status->st_size;
+    int fd = open(image->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
+        refuse_image(images, image);
+        return false;
+    }
+    if (!S_ISBLK(status->st_mode) || ioctl(fd, BLKGETSIZE64, &size) == 0) {
+        check_size(images, image, size);
+    }
+    close(fd);
+    return true;
+}
+
+/* False: it can't be compared with others. */
 static bool check_image(const struct images *images, struct image *image)
 {
     struct stat status;
-    uint64_t size = 0;
-    int fd = open(image->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 || fstat(fd, &status)) {
-        FIND(images, image, true,
-             errno == ENOENT ? "make it, or mend the path" : "mend its mode, owner or path",
-             "%.60s: path=%.200s: %s", image->device->name, image->path, strerror(errno));
-        if (fd >= 0) {
-            close(fd);
-        }
+    if (stat(image->path, &status)) {
+        refuse_image(images, image);
         return false;
     }
-    bool block = S_ISBLK(status.st_mode), good = block || S_ISREG(status.st_mode);
-    if (!good) {
+    bool block = S_ISBLK(status.st_mode);
+    if (!block && !S_ISREG(status.st_mode)) {
         FIND(images, image, true, "expected an image file or a block device",
-             "%.60s: path=%.200s: is neither", image->device->name, image->path);
-    } else if (!block || ioctl(fd, BLKGETSIZE64, &size) == 0) {
-        check_size(images, image, block ? size : (uint64_t)status.st_size);
+             "%.60s: path=%.200s: is neither a file nor a disk", image->device->name, image->path);
+        return false;
     }
-    if (good && !image->readonly && faccessat(AT_FDCWD, image->path, W_OK, AT_EACCESS)) {
+    if (find_size(images, image, &status) && !image->readonly &&
+        faccessat(AT_FDCWD, image->path, W_OK, AT_EACCESS)) {
         FIND(images, image, true, "readonly=on, or mend its mode or owner",
              "%.60s: path=%.200s: can't be written: %s", image->device->name, image->path, strerror(errno));
     }
-    close(fd);
     image->device_number = block ? status.st_rdev : status.st_dev;
     image->inode = block ? 0 : status.st_ino;
-    return good;
+    return true;
 }
 
 /* ---- one image and another ---- */

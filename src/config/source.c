@@ -20,12 +20,16 @@ static int open_regular(const char *path, size_t limit, int *fd, struct findings
 {
     struct stat status;
     char remedy[80];
+    *fd = -1;
+    if (stat(path, &status)) {
+        return refuse(path, errno, strerror(errno), NULL, findings);
+    }
+    if (!S_ISREG(status.st_mode)) { /* not even opened: with some devices that does something */
+        return refuse(path, EINVAL, "is not a file", "expected a regular file", findings);
+    }
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (*fd < 0 || fstat(*fd, &status)) {
         return refuse(path, errno, strerror(errno), NULL, findings);
-    }
-    if (!S_ISREG(status.st_mode)) {
-        return refuse(path, EINVAL, "is not a file", "expected a regular file", findings);
     }
     if ((uint64_t)status.st_size > limit) {
         snprintf(remedy, sizeof(remedy), "expected at most %zu bytes", limit);
