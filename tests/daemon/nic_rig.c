@@ -66,7 +66,7 @@ static void open_host(struct nic_rig *rig)
     struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL),
                                   .sll_ifindex = (int)if_nametoindex(NIC_TAP)};
     int one = 1, room = 16 << 20;
-    ck_assert_msg(address.sll_ifindex > 0, "there is no %s:\n%s", NIC_TAP, mock_daemon_log(rig->f.daemon));
+    ck_assert_msg(address.sll_ifindex > 0, "there is no %s", NIC_TAP);
     rig->host = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     ck_assert_int_ge(rig->host, 0);
     ck_assert_int_eq(setsockopt(rig->host, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof(one)), 0);
@@ -127,20 +127,13 @@ void nic_host_mtu(struct nic_rig *rig, int mtu)
 
 /* ---- life ---- */
 
-void nic_open(struct nic_rig *rig, enum nic_place place, const char *options)
+void nic_attach(struct nic_rig *rig)
 {
-    const struct place *where = &places[place];
-    char spec[400];
-    int result;
-    memset(rig, 0, sizeof(*rig));
-    rig->place = place;
-    fixture_start(&rig->f, where->profile, 2);
-    snprintf(spec, sizeof(spec), "virtio-net,id=nic,mac=02:00:00:00:00:01,ifname=%s,%s%s", NIC_TAP,
-             where->keys, options);
-    fixture_run(&rig->f, "--exit-when-gone", "--device", spec, NULL);
-    open_host(rig);
+    const struct place *where = &places[rig->place];
     struct virtio_arena arena =
         virtio_arena_make(rig->f.guest, mock_ram_base(rig->f.guest) + NIC_ARENA_OFFSET, NIC_ARENA_SIZE);
+    int result;
+    open_host(rig);
     if (where->base) {
         result = virtio_mmio_open(&rig->driver, rig->f.guest, 0, where->base, VIRTIO_ID_NETWORK_CARD, where->interrupt,
                                   where->line, arena);
@@ -149,6 +142,19 @@ void nic_open(struct nic_rig *rig, enum nic_place place, const char *options)
                                  0xe0000000, arena);
     }
     ck_assert_msg(result == 0, "%s: the driver found no card: %s", where->name, strerror(-result));
+}
+
+void nic_open(struct nic_rig *rig, enum nic_place place, const char *options)
+{
+    const struct place *where = &places[place];
+    char spec[400];
+    memset(rig, 0, sizeof(*rig));
+    rig->place = place;
+    fixture_start(&rig->f, where->profile, 2);
+    snprintf(spec, sizeof(spec), "virtio-net,id=nic,mac=02:00:00:00:00:01,ifname=%s,%s%s", NIC_TAP,
+             where->keys, options);
+    fixture_run(&rig->f, "--exit-when-gone", "--device", spec, NULL);
+    nic_attach(rig);
 }
 
 void nic_start(struct nic_rig *rig, enum nic_place place, const char *options, uint64_t features, unsigned buffers,

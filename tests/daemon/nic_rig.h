@@ -36,7 +36,9 @@ extern const uint8_t nic_mac[6], nic_host_mac[6];
 const char *nic_enter_namespace(void);
 /* Runs ioreqd with `virtio-net,mac=...,ifname=...<options>` (which begin with a comma, or are "") and opens the driver. */
 void nic_open(struct nic_rig *rig, enum nic_place place, const char *options);
-/* The same; then starts the card with `features` and gives it `buffers` receive buffers of `length` bytes. */
+/* The two ends alone, of a guest (rig->f.guest, rig->place) that is served already. */
+void nic_attach(struct nic_rig *rig);
+/* nic_open; then starts the card with `features` and gives it `buffers` receive buffers of `length` bytes. */
 void nic_start(struct nic_rig *rig, enum nic_place place, const char *options, uint64_t features, unsigned buffers,
                uint32_t length);
 void nic_stop(struct nic_rig *rig);
