@@ -13,7 +13,7 @@
 #include "fake_guest.h"
 #include "unit.h"
 
-#define RIG_SIZE 16u
+#define RIG_SIZE 32u
 #define RIG_QUEUES 9u
 #define RIG_BUFFERS (FAKE_BASE + 0x20000) /* guest memory for buffers begins here */
 #define RIG_FRAME_ROOM (IOD_NET_HEADER + IOD_NET_FRAME_MAX)

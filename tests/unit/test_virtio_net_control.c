@@ -47,7 +47,7 @@ static bool reaches(const uint8_t *to, int tag)
     memcpy(frame + IOD_NET_HEADER, to, ETH_ALEN);
     frame[IOD_NET_HEADER + 12] = tag < 0 ? 0x08 : 0x81;
     frame[IOD_NET_HEADER + 13] = 0;
-    frame[IOD_NET_HEADER + 14] = (uint8_t)(0xe0 | tag >> 8); /* a priority is no part of the id */
+    frame[IOD_NET_HEADER + 14] = (uint8_t)(0xf0 | tag >> 8); /* a priority is no part of the id */
     frame[IOD_NET_HEADER + 15] = (uint8_t)tag;
     rig.next_buffer = RIG_BUFFERS + 0x10000;
     rig_receive_buffer(0, 2000);
@@ -201,12 +201,13 @@ START_TEST(broken_commands)
     static const struct {
         unsigned out, count;
         struct iod_extent extents[2];
+        const char *error;
     } cases[] = {
-        {1, 2, {{RIG_BUFFERS, 1}, {RIG_BUFFERS, 1}}},
-        {0, 1, {{RIG_BUFFERS, 1}}},
-        {1, 1, {{RIG_BUFFERS, 3}}},
-        {1, 2, {{RIG_BUFFERS, 3}, {0, 1}}}, /* an answer that can't be written */
-        {1, 2, {{RIG_BUFFERS, 3}, {RIG_BUFFERS, 0}}},
+        {1, 2, {{RIG_BUFFERS, 1}, {RIG_BUFFERS, 1}}, "without header"},
+        {0, 1, {{RIG_BUFFERS, 1}}, "without header"},
+        {1, 1, {{RIG_BUFFERS, 3}}, "without room"},
+        {1, 2, {{RIG_BUFFERS, 3}, {0, 1}}, "whose answer is not in memory"},
+        {1, 2, {{RIG_BUFFERS, 3}, {RIG_BUFFERS, 0}}, "without room"},
     };
 
     rig_take(16);
@@ -214,6 +215,7 @@ START_TEST(broken_commands)
     rig_kick(CTRL);
     ck_assert_uint_eq(rig_status() & VIRTIO_CONFIG_S_NEEDS_RESET, VIRTIO_CONFIG_S_NEEDS_RESET);
     ck_assert_uint_eq(rig.device->guest_errors, 1);
+    ck_assert_msg(strstr(rig.device->last_error, cases[_i].error) != NULL, "%s", rig.device->last_error);
 }
 END_TEST
 
