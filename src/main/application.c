@@ -9,6 +9,7 @@
 
 #include "config/config.h"
 #include "config/xenstore.h"
+#include "control/control.h"
 #include "core/daemon.h"
 #include "loop/event_loop.h"
 #include "main/builtin.h"
@@ -30,6 +31,7 @@ struct application {
     struct store *store;
     struct modules *modules;
     struct daemon *daemon;
+    struct control *control;          /* NULL: no socket */
     struct xenstore_source *xenstore; /* guests that come by xenstore; NULL: none do */
     struct loop_task *look; /* at the guests, when the batch that changed them has ended */
     bool *running;          /* by guest */
@@ -251,6 +253,37 @@ static const char *record_dir(const struct application *app)
     return strcmp(configured, "none") ? configured : NULL;
 }
 
+static const char *control_path(const struct application *app)
+{
+    const char *configured = app->config.control;
+
+    if (app->line->control_given || !configured || !is_service(app)) {
+        return app->line->control;
+    }
+    return strcmp(configured, "none") ? configured : NULL;
+}
+
+static int make_control(struct application *app, struct iod_error *error)
+{
+    const struct command_line *line = app->line;
+    const char *path = control_path(app);
+
+    if (!path) {
+        return 0;
+    }
+    app->control = control_create(app->daemon,
+                                  &(struct control_config){
+                                      .path = path,
+                                      .group = line->control_group ? line->control_group
+                                                                   : app->config.control_group,
+                                      .version = IOREQD_VERSION,
+                                      .reload = line->config || line->host_dtb ? reload : NULL,
+                                      .self = app,
+                                  },
+                                  error);
+    return app->control ? 0 : -error->code;
+}
+
 static bool wants_store(const struct application *app)
 {
     return command_line_needs_store(app->line) && !(app->config.has_xenstore && !app->config.xenstore);
@@ -299,11 +332,12 @@ static int make_daemon(struct application *app, struct iod_error *error)
             .guest_self = app,
         },
         error);
-    return app->daemon ? 0 : -error->code;
+    return app->daemon ? make_control(app, error) : -error->code;
 }
 
 static void finish(struct application *app)
 {
+    control_destroy(app->control);
     xenstore_source_destroy(app->xenstore);
     daemon_destroy(app->daemon);
     if (app->store) {
