@@ -69,13 +69,18 @@ void source_device_news(struct source_device *device, struct xenstore_node *node
     node->spec = NULL;
 }
 
-void source_device_refuse(struct source_device *device, const char *why)
+static void refuse(struct source_device *device, const char *why)
 {
     device->life = LIFE_REFUSED;
     device->broken = device->clash = device->answered = false;
     free(device->text);
     device->text = device->node.spec ? strdup(device->node.spec) : NULL; /* lost: one more try, no more */
     snprintf(device->why, sizeof(device->why), "%s", why);
+}
+
+void source_device_refuse(struct source_device *device, const char *why)
+{
+    refuse(device, why);
     source_log(device, IOD_LOG_ERROR, why);
 }
 
@@ -134,7 +139,7 @@ static void added(void *self, int error, const char *why)
     if (!device->guest->in) {
         device->life = LIFE_OUT;
     } else if (error) {
-        source_device_refuse(device, why);
+        refuse(device, why); /* the guest has logged it */
     } else {
         device->life = LIFE_SERVED;
     }
