@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The control socket: clients that mean no good, the socket file, who may connect. */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "control_rig.h"
+
+START_TEST(one_byte_at_a_time)
+{
+    static const char text[] = "  " VERSION "\r\n{\"execute\":\"list\"}";
+    struct peer peer = meet();
+
+    for (const char *at = text; *at; at++) {
+        ck_assert_int_eq(send(peer.fd, at, 1, 0), 1);
+        run_ms(1);
+    }
+    json_decref(next(&peer));
+    json_decref(next(&peer));
+    part(&peer);
+}
+END_TEST
+
+START_TEST(garbage_is_refused_line_by_line)
+{
+    struct peer peer = meet();
+    unsigned errors = 0;
+    json_t *message;
+
+    say(&peer, "GET / HTTP/1.0\r\n\r\n\x01\xff\xfe{{{\n]]]]\n[[[[{}\n{{{{{{{{{{{{{{{{{{{{{{{{\n");
+    for (unsigned i = 0; i < 5; i++) {
+        message = next(&peer);
+        errors += json_object_get(message, "error") != NULL;
+        json_decref(message);
+    }
+    ck_assert_uint_eq(errors, 5);
+    ck_has(ask(&peer, VERSION), "\"id\":2");
+    part(&peer);
+}
+END_TEST
+
+/* Sends as long as the daemon takes it; how much that was. */
+static size_t flood(struct peer *peer, const char *text, size_t limit)
+{
+    size_t length = strlen(text), sent = 0;
+
+    for (unsigned idle = 0; idle < 50 && sent < limit;) {
+        ssize_t did = send(peer->fd, text, length, MSG_NOSIGNAL);
+        if (did < 0 && errno != EAGAIN) {
+            break;
+        }
+        idle = did > 0 ? 0 : idle + 1;
+        sent += did > 0 ? (size_t)did : 0;
+        run_ms(1);
+    }
+    return sent;
+}
+
+START_TEST(one_long_command_is_refused)
+{
+    char text[4097];
+    struct peer peer = meet();
+
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    say(&peer, "{\"");
+    flood(&peer, text, 1 << 20); /* the rest is skipped, and nothing of it kept */
+    json_t *error = next(&peer);
+    ck_has(json_string_value(json_object_get(json_object_get(error, "error"), "desc")),
+           "at most 65536 bytes");
+    json_decref(error);
+    struct client *client = first_client();
+    ck_assert_uint_eq(client->in.length, 0);
+    ck_has(ask(&peer, "\n" VERSION), "\"id\":2");
+    part(&peer);
+}
+END_TEST
+
+START_TEST(a_full_buffer_with_blanks_in_front_goes_on)
+{
+    char text[1001];
+    struct peer peer = meet();
+
+    memset(text, ' ', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    flood(&peer, text, 200000);
+    ck_has(ask(&peer, VERSION), "\"id\":2");
+    part(&peer);
+}
+END_TEST
+
+START_TEST(one_who_never_reads_costs_little)
+{
+    struct peer peer = meet(), other = meet();
+
+    rig.fake.guests = 1000;
+    size_t sent = flood(
+        &peer, "{\"execute\":\"show\",\"arguments\":{\"guest\":\"g1\"}} {\"execute\":\"stats\"}", 4 << 20);
+    ck_assert_uint_lt(sent, 4 << 20); /* the daemon has stopped reading */
+    struct client *client = first_client();
+    ck_assert_uint_le(client->in.length, FRAME_MAX);
+    ck_assert_uint_le(client->out.length, OUT_HIGH + REPLY_MAX);
+    ck_has(ask(&other, VERSION), "\"id\":2"); /* others are served meanwhile */
+    run_ms(STALLED_NS / MS + 100);
+    ck_assert_uint_eq(rig.control->client_count, 1); /* it took nothing for too long */
+    part(&peer);
+    part(&other);
+}
+END_TEST
+
+START_TEST(too_large_an_answer_is_an_error)
+{
+    struct peer peer = meet();
+
+    rig.fake.guests = 100000;
+    ck_has(ask(&peer, "{\"execute\":\"stats\"}"), "the answer is too large: ask about one guest");
+    ck_has(ask(&peer, VERSION), "\"id\":2");
+    part(&peer);
+}
+END_TEST
+
+START_TEST(thirty_two_clients_and_no_more)
+{
+    struct peer peers[CLIENTS_MAX];
+
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        peers[i] = meet();
+    }
+    struct peer late = {.fd = dial()};
+    json_t *message = next(&late);
+    ck_has(json_string_value(json_object_get(json_object_get(message, "error"), "desc")), "32 clients");
+    json_decref(message);
+    ck_assert_ptr_null(next_within(&late, 50));
+    ck_assert(late.ended);
+    part(&late);
+    part(&peers[5]);
+    run_ms(10);
+    peers[5] = meet();
+    for (unsigned i = 0; i < CLIENTS_MAX; i++) {
+        part(&peers[i]);
+    }
+}
+END_TEST
+
+START_TEST(a_thousand_connects)
+{
+    unsigned before = rig.fake.logged;
+
+    for (unsigned i = 0; i < 1000; i++) {
+        int fd = dial();
+        if (i % 3) {
+            ck_assert_int_gt(send(fd, VERSION, i % 20 + 1, 0), 0);
+        }
+        if (i % 40 == 0) {
+            run_ms(1);
+        }
+        close(fd);
+    }
+    run_ms(100);
+    ck_assert_uint_eq(rig.control->client_count, 0);
+    ck_assert_uint_le(rig.fake.logged - before, 1);
+    expect(VERSION, "\"id\":2");
+}
+END_TEST
+
+START_TEST(no_descriptor_left)
+{
+    struct rlimit old, none;
+    struct rusage begin, end;
+    struct peer peer = meet(); /* the files the loop needs are open */
+    int fd = dial();
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &old), 0);
+    none = old;
+    none.rlim_cur = (rlim_t)fd + 1;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &none), 0);
+    getrusage(RUSAGE_SELF, &begin);
+    run_ms(400);
+    getrusage(RUSAGE_SELF, &end);
+    setrlimit(RLIMIT_NOFILE, &old);
+    long used = (end.ru_utime.tv_sec + end.ru_stime.tv_sec - begin.ru_utime.tv_sec - begin.ru_stime.tv_sec) *
+                    1000000 +
+                end.ru_utime.tv_usec + end.ru_stime.tv_usec - begin.ru_utime.tv_usec - begin.ru_stime.tv_usec;
+    ck_assert_msg(used < 200000, "it span: %ld us of 400 ms", used);
+    struct peer late = {.fd = fd};
+    json_decref(next(&late)); /* the greeting, a second later */
+    part(&late);
+    part(&peer);
+}
+END_TEST
+
+/* ---- the socket file ---- */
+
+static const char *fail_to_create(const char *at, const char *group)
+{
+    static struct iod_error error;
+    struct control_config other = rig.config;
+
+    error = (struct iod_error){0};
+    other.path = at;
+    other.group = group;
+    ck_assert_ptr_null(control_create(&rig.fake, &other, &error));
+    return error.text;
+}
+
+START_TEST(a_living_daemon_is_named)
+{
+    char process[32];
+
+    snprintf(process, sizeof(process), "process %d already", (int)getpid());
+    ck_has(fail_to_create(rig.path, NULL), process);
+    expect(VERSION, "\"id\":2");
+}
+END_TEST
+
+START_TEST(a_dead_daemons_file_is_replaced)
+{
+    struct stat status;
+
+    close(rig.control->listener); /* as if it had died */
+    rig.control->listener = -1;
+    rig.control->bound = false;
+    rig_destroy();
+    ck_assert_int_eq(lstat(rig.path, &status), 0);
+    rig_create();
+    expect(VERSION, "\"id\":2");
+}
+END_TEST
+
+START_TEST(other_files_are_left_alone)
+{
+    char other[120];
+
+    snprintf(other, sizeof(other), "%s/file", rig.folder);
+    close(open(other, O_CREAT | O_WRONLY, 0600));
+    ck_has(fail_to_create(other, NULL), "no socket");
+    ck_assert_int_eq(unlink(other), 0);
+    ck_has(fail_to_create("/nonexistent/socket", NULL), "/nonexistent/socket");
+    ck_has(fail_to_create("", NULL), "expected a path");
+    snprintf(other, sizeof(other), "%s/other", rig.folder);
+    ck_has(fail_to_create(other, "no-such-group"), "no such group");
+    ck_assert_int_eq(access(other, F_OK), -1);
+}
+END_TEST
+
+START_TEST(the_file_goes_with_its_daemon_alone)
+{
+    struct stat status;
+
+    ck_assert_int_eq(lstat(rig.path, &status), 0);
+    ck_assert_uint_eq(status.st_mode & 0777, 0600);
+    unlink(rig.path); /* replaced by somebody else's */
+    close(open(rig.path, O_CREAT | O_WRONLY, 0600));
+    rig_destroy();
+    ck_assert_int_eq(lstat(rig.path, &status), 0);
+}
+END_TEST
+
+/* ---- who may ---- */
+
+enum answer { ANSWER_GREETING, ANSWER_REFUSAL, ANSWER_NONE };
+
+/* What another user gets: runs in a child, the loop in this process. */
+static enum answer answer_to(uid_t uid, gid_t gid, gid_t further)
+{
+    int status;
+    pid_t pid = fork();
+
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        char bytes[256] = "";
+        int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+        strcpy(address.sun_path, rig.path);
+        if (setgroups(further ? 1 : 0, &further) || setresgid(gid, gid, gid) || setresuid(uid, uid, uid)) {
+            _exit(99);
+        }
+        if (connect(fd, (struct sockaddr *)&address, sizeof(address))) {
+            _exit(errno == EACCES ? ANSWER_NONE : 98);
+        }
+        ssize_t got = recv(fd, bytes, sizeof(bytes) - 1, 0);
+        _exit(got > 0 && strstr(bytes, "QMP")           ? ANSWER_GREETING
+              : got > 0 && strstr(bytes, "not allowed") ? ANSWER_REFUSAL
+                                                        : 97);
+    }
+    for (unsigned i = 0; i < LONG_MS && waitpid(pid, &status, WNOHANG) == 0; i++) {
+        run_ms(1);
+    }
+    ck_assert(WIFEXITED(status));
+    ck_assert_int_lt(WEXITSTATUS(status), 90);
+    return WEXITSTATUS(status);
+}
+
+START_TEST(root_and_one_group)
+{
+    struct stat status;
+
+    if (geteuid() != 0) {
+        return; /* only root can become others */
+    }
+    ck_assert_int_eq(answer_to(65534, 65534, 0), ANSWER_NONE); /* the file's mode */
+    chmod(rig.path, 0666);
+    ck_assert_int_eq(answer_to(65534, 65534, 0), ANSWER_REFUSAL); /* its credentials */
+    ck_assert_int_eq(answer_to(0, 65534, 0), ANSWER_GREETING);
+    rig_destroy();
+    rig.config.group = "4242";
+    rig_create();
+    ck_assert_int_eq(lstat(rig.path, &status), 0);
+    ck_assert_uint_eq(status.st_mode & 0777, 0660);
+    ck_assert_uint_eq(status.st_gid, 4242);
+    ck_assert_int_eq(answer_to(65534, 4242, 0), ANSWER_GREETING);
+    ck_assert_int_eq(answer_to(65534, 65534, 4242), ANSWER_GREETING);
+    ck_assert_int_eq(answer_to(65534, 65534, 4243), ANSWER_NONE);
+    chmod(rig.path, 0666);
+    ck_assert_int_eq(answer_to(65534, 65534, 4243), ANSWER_REFUSAL);
+}
+END_TEST
+
+static TCase *new_case(Suite *suite, const char *name)
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_add_checked_fixture(tc, rig_start, rig_stop);
+    tcase_set_timeout(tc, 30);
+    suite_add_tcase(suite, tc);
+    return tc;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("control_hostile");
+    TCase *tc;
+
+    tc = new_case(suite, "hostile clients");
+    tcase_add_test(tc, one_byte_at_a_time);
+    tcase_add_test(tc, garbage_is_refused_line_by_line);
+    tcase_add_test(tc, one_long_command_is_refused);
+    tcase_add_test(tc, a_full_buffer_with_blanks_in_front_goes_on);
+    tcase_add_test(tc, one_who_never_reads_costs_little);
+    tcase_add_test(tc, too_large_an_answer_is_an_error);
+    tcase_add_test(tc, thirty_two_clients_and_no_more);
+    tcase_add_test(tc, a_thousand_connects);
+    tcase_add_test(tc, no_descriptor_left);
+    tc = new_case(suite, "the socket file");
+    tcase_add_test(tc, a_living_daemon_is_named);
+    tcase_add_test(tc, a_dead_daemons_file_is_replaced);
+    tcase_add_test(tc, other_files_are_left_alone);
+    tcase_add_test(tc, the_file_goes_with_its_daemon_alone);
+    tc = new_case(suite, "who may");
+    tcase_add_test(tc, root_and_one_group);
+    return unit_run(suite);
+}
