@@ -11,7 +11,7 @@ static const struct iod_chardev_class *const chardevs[] = {
 };
 
 static const struct iod_netdev_class *const netdevs[] = {
-    &tap_netdev_class, &null_netdev_class, NULL,
+    &tap_netdev_class, &socket_netdev_class, &passt_netdev_class, &null_netdev_class, NULL,
 };
 
 const struct iod_module iod_module_backends = {

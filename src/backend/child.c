@@ -40,7 +40,7 @@ struct child {
     void *self;
     bool timed_out, line_ended;
     size_t length;
-    char line[LINE_ROOM];
+    char line[LINE_ROOM], first[LINE_ROOM];
 };
 
 /* ---- what it says ---- */
@@ -49,7 +49,10 @@ static void take_output(struct child *child, const char *text, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (text[i] == '\n' || text[i] == '\r') {
-            child->line_ended = true;
+            child->line_ended = child->length > 0; /* an empty line is none */
+            if (child->first[0] == '\0') {
+                strcpy(child->first, child->line);
+            }
             continue;
         }
         if (child->line_ended) {
@@ -104,7 +107,7 @@ static void child_free(struct child *child)
     free(child);
 }
 
-static void kill_group(struct child *child)
+void child_kill(struct child *child)
 {
     kill(-child->pid, SIGKILL); /* not reaped yet, so the number is still its own */
 }
@@ -113,7 +116,7 @@ static void limit_reached(void *self)
 {
     struct child *child = self;
     child->timed_out = true;
-    kill_group(child);
+    child_kill(child);
 }
 
 static void end_ready(void *self, unsigned events)
@@ -142,7 +145,8 @@ static void end_ready(void *self, unsigned events)
             .good = result == 0 && info.si_code == CLD_EXITED && info.si_status == 0 && !child->timed_out,
             .timed_out = child->timed_out,
             .how = how,
-            .line = child->line,
+            .first = child->first[0] != '\0' ? child->first : child->line,
+            .last = child->line,
         };
         child->ended(child->self, &end);
     }
@@ -150,12 +154,12 @@ static void end_ready(void *self, unsigned events)
     daemon_service_put(daemon, &children_service);
 }
 
-void child_let_go(struct child *child, bool kill)
+void child_let_go(struct child *child, bool kill_it)
 {
     if (child != NULL) {
         child->ended = NULL;
-        if (kill) {
-            kill_group(child);
+        if (kill_it) {
+            child_kill(child);
         }
     }
 }
@@ -279,7 +283,7 @@ static int watch(struct child *child, uint64_t limit_ns)
         result = child->end_watch == NULL || child->output_watch == NULL || child->limit == NULL ? ENOMEM : 0;
     }
     if (result != 0) {
-        kill_group(child);
+        child_kill(child);
         waitpid(child->pid, NULL, 0); /* it is being killed: this does not last */
         return result;
     }

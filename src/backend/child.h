@@ -28,7 +28,8 @@ struct child_end {
     bool good;        /* it exited with status 0 */
     bool timed_out;   /* it was killed at its limit */
     const char *how;  /* "exited with status 3", "was killed by signal 9 (Killed)", ...; holds in the call */
-    const char *line; /* the last line that it wrote to standard output or error; "" if none; likewise */
+    /* The first and the last line that it wrote to standard output or error; "" if none; likewise. */
+    const char *first, *last;
 };
 
 /*
@@ -38,6 +39,7 @@ struct child_end {
 struct child *child_start(struct daemon *daemon, const struct child_plan *plan,
                           void (*ended)(void *self, const struct child_end *end), void *self,
                           struct iod_error *error);
+void child_kill(struct child *child); /* and its children; `ended` follows */
 /* Nobody is told any more; its limit holds, and it is reaped. kill: now. NULL is fine. */
 void child_let_go(struct child *child, bool kill);
 

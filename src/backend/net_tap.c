@@ -248,7 +248,7 @@ static void script_ended(void *self, const struct child_end *end)
     }
     iod_fail(&error, end->timed_out ? ETIMEDOUT : EIO, "tap %s: script %s %s%s%s", tap->name,
              iod_option_string(iod_netdev_options(tap->netdev), "script"), end->how,
-             end->line[0] != '\0' ? ": " : "", end->line);
+             end->last[0] != '\0' ? ": " : "", end->last);
     iod_netdev_failed(tap->netdev, &error);
 }
 
