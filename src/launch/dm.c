@@ -2,7 +2,6 @@
 #include "launch/dm.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -15,9 +14,10 @@
 
 #include <ioreqd/loop.h>
 
-#include "launch/child.h"
+#include "launch/spawned.h"
 #include "launch/dm_slots.h"
 #include "launch/dm_sockets.h"
+#include "launch/emulator.h"
 #include "launch/query_pci.h"
 
 #define SECOND UINT64_C(1000000000)
@@ -26,18 +26,17 @@
 #define QEMU_LIMIT_NS (50 * SECOND)    /* for QEMU's first answer; libxl gives up after 60 s */
 #define NAME_SIZE 16
 
-struct part {
-    struct dm *dm;
+struct ioreqd {
     char name[NAME_SIZE];
-    struct child *child;
-    int ready_fd;
-    struct loop_watch *ready;
+    struct list_entry entry;
+    struct emulator *emulator; /* NULL: not started */
 };
 
 struct dm {
     struct dm_config config;
     struct loop *loop;
-    struct part ioreqds[DM_IOREQDS_MAX], qemu;
+    struct ioreqd ioreqds[DM_IOREQDS_MAX];
+    struct spawned *qemu;
     unsigned started; /* ioreqds */
     struct loop_timer *limit;
     struct loop_task *report;
@@ -75,36 +74,23 @@ static void set_limit(struct dm *dm, uint64_t from_now)
 
 /* ---- the end ---- */
 
-static bool runs(const struct part *part)
-{
-    return part->child && !child_ended(part->child);
-}
-
 static bool all_ended(const struct dm *dm)
 {
-    for (unsigned i = 0; i < DM_IOREQDS_MAX; i++) {
-        if (runs(&dm->ioreqds[i])) {
+    for (unsigned i = 0; i < dm->started; i++) {
+        if (dm->ioreqds[i].emulator && !emulator_has_ended(dm->ioreqds[i].emulator)) {
             return false;
         }
     }
-    return !runs(&dm->qemu);
+    return !dm->qemu || spawned_ended(dm->qemu);
 }
 
 static void signal_all(struct dm *dm, int to_qemu, int to_ioreqds)
 {
-    child_signal(dm->qemu.child, to_qemu);
-    for (unsigned i = 0; i < DM_IOREQDS_MAX; i++) {
-        child_signal(dm->ioreqds[i].child, to_ioreqds);
-    }
-}
-
-static void forget_ready(struct part *part)
-{
-    part->dm->loop->ops->watch_remove(part->ready);
-    part->ready = NULL;
-    if (part->ready_fd >= 0) {
-        close(part->ready_fd);
-        part->ready_fd = -1;
+    spawned_signal(dm->qemu, to_qemu);
+    for (unsigned i = 0; i < dm->started; i++) {
+        if (dm->ioreqds[i].emulator) {
+            emulator_end(dm->ioreqds[i].emulator, to_ioreqds);
+        }
     }
 }
 
@@ -118,9 +104,6 @@ static void begin_end(struct dm *dm, int status, int signo)
     dm->status = status;
     query_pci_cancel(dm->query);
     dm->query = NULL;
-    for (unsigned i = 0; i < DM_IOREQDS_MAX; i++) {
-        forget_ready(&dm->ioreqds[i]);
-    }
     signal_all(dm, signo, SIGTERM);
     set_limit(dm, END_LIMIT_NS);
     if (all_ended(dm)) {
@@ -132,12 +115,7 @@ static void limit_reached(void *self)
 {
     struct dm *dm = self;
 
-    if (!dm->ending) {
-        struct part *part = &dm->ioreqds[dm->started - 1];
-        say(dm, IOD_LOG_ERROR, "%s was not ready within %" PRIu64 " s (-ioreqd-timeout): it %s", part->name,
-            dm->config.args->limit_ns / SECOND, child_reason(part->child));
-        begin_end(dm, 1, SIGTERM);
-    } else if (!dm->killed) {
+    if (!dm->killed) {
         say(dm, IOD_LOG_WARNING, "not all processes ended within %" PRIu64 " s: killing them", END_LIMIT_NS / SECOND);
         dm->killed = true;
         signal_all(dm, SIGKILL, SIGKILL);
@@ -156,35 +134,34 @@ static void report(void *self)
     dm->config.ended(dm->config.self, dm->status);
 }
 
-/* QEMU's status is ours. An ioreqd's 0 says that its guest is gone, unless it comes before it was ready. */
-static int status_of(const struct part *part, bool early)
-{
-    int status = child_status(part->child);
-
-    if (early || !WIFEXITED(status)) {
-        return 1;
-    }
-    return part == &part->dm->qemu ? WEXITSTATUS(status) : WEXITSTATUS(status) != 0;
-}
-
 /* The first that ends takes the others with it. */
-static void part_ended(void *self)
+static void part_ended(struct dm *dm, const char *name, const char *reason, int status, bool early)
 {
-    struct part *part = self;
-    struct dm *dm = part->dm;
-    bool early = part->ready_fd >= 0;
-    int status = status_of(part, early);
-
     if (!dm->ending) {
-        say(dm, status ? IOD_LOG_ERROR : IOD_LOG_INFO, "%s %s%s", part->name, child_reason(part->child),
-            early ? "" : "; ending the others");
+        say(dm, status ? IOD_LOG_ERROR : IOD_LOG_INFO, "%s %s%s", name, reason, early ? "" : "; ending the others");
         begin_end(dm, status, SIGTERM);
     } else if (status) {
-        say(dm, IOD_LOG_WARNING, "%s %s", part->name, child_reason(part->child));
+        say(dm, IOD_LOG_WARNING, "%s %s", name, reason);
     }
     if (all_ended(dm)) {
         dm->loop->ops->task_soon(dm->report);
     }
+}
+
+static void qemu_ended(void *self)
+{
+    struct dm *dm = self;
+    int status = spawned_status(dm->qemu);
+
+    part_ended(dm, "QEMU", spawned_reason(dm->qemu), WIFEXITED(status) ? WEXITSTATUS(status) : 1, false);
+}
+
+/* Status 0 says that its guest is gone, unless it comes before it was ready. */
+static void ioreqd_ended(void *self, struct emulator *emulator)
+{
+    bool early = !emulator_is_ready(emulator);
+
+    part_ended(self, emulator_name(emulator), emulator_reason(emulator), early || !emulator_ended_well(emulator), early);
 }
 
 void dm_end(struct dm *dm, int signo)
@@ -242,23 +219,21 @@ static int start_qemu(struct dm *dm, struct iod_error *error)
     for (unsigned i = 0; i < args->qmp_count; i++) {
         keep[i] = dm->sockets[i].server;
     }
-    dm->qemu.child = child_start(dm->loop, &(struct child_spec){
-                                               .name = dm->qemu.name,
-                                               .program = dm->config.qemu_program,
-                                               .arguments = args->qemu,
-                                               .keep = keep,
-                                               .keep_count = args->qmp_count,
-                                               .default_pipe = true,
-                                               .death_signal = SIGTERM,
-                                               .ended = part_ended,
-                                               .self = &dm->qemu,
-                                           },
-                                 error);
+    dm->qemu = spawned_start(dm->loop, &(struct spawned_spec){.name = "QEMU",
+                                                         .program = dm->config.qemu_program,
+                                                         .arguments = args->qemu,
+                                                         .keep = keep,
+                                                         .keep_count = args->qmp_count,
+                                                         .default_pipe = true,
+                                                         .death_signal = SIGTERM,
+                                                         .ended = qemu_ended,
+                                                         .self = dm},
+                           error);
     for (unsigned i = 0; i < args->qmp_count; i++) { /* when QEMU has gone, nobody listens there any more */
         close(dm->sockets[i].server);
         dm->sockets[i].server = -1;
     }
-    if (!dm->qemu.child) {
+    if (!dm->qemu) {
         return -error->code;
     }
     if (args->qmp_count) {
@@ -270,63 +245,46 @@ static int start_qemu(struct dm *dm, struct iod_error *error)
 
 /* ---- the ioreqds ---- */
 
-static void ioreqd_line(void *self, const char *text)
+static void ioreqd_ready(void *self, struct emulator *emulator, const char *why)
 {
-    struct part *part = self;
+    struct dm *dm = self;
 
-    part->dm->config.line(part->dm->config.self, part->name, text);
-}
-
-/* It writes its line when the guest is served; it closes the descriptor when it ends, which tells more. */
-static void ready(void *self, unsigned events)
-{
-    struct part *part = self;
-    char bytes[16];
-    ssize_t count = read(part->ready_fd, bytes, sizeof(bytes));
-
-    if (count < 0) {
+    if (!why) {
+        start_next(dm);
         return;
     }
-    if (count == 0) {
-        part->dm->loop->ops->watch_set(part->ready, 0);
-        return;
-    }
-    forget_ready(part);
-    part->dm->loop->ops->timer_cancel(part->dm->limit);
-    start_next(part->dm);
+    say(dm, IOD_LOG_ERROR, "%s %s (-ioreqd-timeout)", emulator_name(emulator), why);
+    begin_end(dm, 1, SIGTERM);
 }
 
-static int start_ioreqd(struct dm *dm, struct part *part, unsigned index, struct iod_error *error)
+static void ioreqd_line(void *self, const char *name, const char *text)
 {
-    int fds[2];
+    struct dm *dm = self;
 
-    if (pipe2(fds, O_CLOEXEC | O_NONBLOCK)) {
-        return iod_fail(error, errno, "%s: pipe: %s", part->name, strerror(errno));
+    dm->config.line(dm->config.self, name, text);
+}
+
+static int start_ioreqd(struct dm *dm, unsigned index, struct iod_error *error)
+{
+    struct ioreqd *ioreqd = &dm->ioreqds[index];
+    char **command = dm_args_ioreqd(dm->config.args, index, dm->config.ioreqd_program);
+
+    if (!command) {
+        return iod_fail(error, ENOMEM, "out of memory");
     }
-    part->ready_fd = fds[0];
-    part->ready = dm->loop->ops->watch_add(dm->loop, fds[0], IOD_READABLE, ready, part);
-    char **command = dm_args_ioreqd(dm->config.args, index, dm->config.ioreqd_program, fds[1]);
-    if (!command || !part->ready) {
-        iod_fail(error, ENOMEM, "out of memory");
-    } else {
-        part->child = child_start(dm->loop, &(struct child_spec){
-                                                .name = part->name,
-                                                .program = dm->config.ioreqd_program,
-                                                .arguments = command,
-                                                .keep = &fds[1],
-                                                .keep_count = 1,
-                                                .close_rest = true,
-                                                .unlimited = true,
-                                                .death_signal = SIGTERM,
-                                                .line = ioreqd_line,
-                                                .ended = part_ended,
-                                                .self = part,
-                                            },
-                                  error);
-    }
-    close(fds[1]);
-    dm_args_free_command(command);
-    return part->child ? 0 : -error->code;
+    ioreqd->entry = (struct list_entry){.name = ioreqd->name,
+                                        .program = command[0],
+                                        .arguments = command,
+                                        .ready = LIST_READY_FD_LINE,
+                                        .limit_ns = dm->config.args->limit_ns};
+    ioreqd->emulator = emulator_start(&(struct emulator_config){.loop = dm->loop,
+                                                                .entry = &ioreqd->entry,
+                                                                .line = ioreqd_line,
+                                                                .ready = ioreqd_ready,
+                                                                .ended = ioreqd_ended,
+                                                                .self = dm},
+                                      error);
+    return ioreqd->emulator ? 0 : -error->code;
 }
 
 static void start_next(struct dm *dm)
@@ -341,30 +299,18 @@ static void start_next(struct dm *dm)
         return;
     }
     dm->started++;
-    set_limit(dm, dm->config.args->limit_ns);
-    if (start_ioreqd(dm, &dm->ioreqds[index], index, &error)) {
+    if (start_ioreqd(dm, index, &error)) {
         fail(dm, &error);
     }
 }
 
 /* ---- making ---- */
 
-static void init_part(struct dm *dm, struct part *part, const char *name)
-{
-    part->dm = dm;
-    part->ready_fd = -1;
-    snprintf(part->name, sizeof(part->name), "%s", name);
-}
-
 static void init_parts(struct dm *dm)
 {
-    char name[NAME_SIZE];
-
-    init_part(dm, &dm->qemu, "QEMU");
-    init_part(dm, &dm->ioreqds[0], "ioreqd");
+    snprintf(dm->ioreqds[0].name, NAME_SIZE, "ioreqd");
     for (unsigned i = 1; i < DM_IOREQDS_MAX; i++) {
-        snprintf(name, sizeof(name), "ioreqd %u", i + 1);
-        init_part(dm, &dm->ioreqds[i], name);
+        snprintf(dm->ioreqds[i].name, NAME_SIZE, "ioreqd %u", i + 1);
     }
     for (unsigned i = 0; i < DM_QMPS_MAX; i++) {
         dm_socket_init(&dm->sockets[i]);
@@ -391,12 +337,6 @@ struct dm *dm_start(const struct dm_config *config, struct iod_error *error)
     return dm;
 }
 
-static void finish_part(struct part *part)
-{
-    forget_ready(part);
-    child_free(part->child);
-}
-
 void dm_destroy(struct dm *dm)
 {
     if (!dm) {
@@ -407,9 +347,10 @@ void dm_destroy(struct dm *dm)
         dm_socket_close(&dm->sockets[i]);
     }
     for (unsigned i = 0; i < DM_IOREQDS_MAX; i++) {
-        finish_part(&dm->ioreqds[i]);
+        emulator_destroy(dm->ioreqds[i].emulator);
+        dm_args_free_command(dm->ioreqds[i].entry.arguments);
     }
-    finish_part(&dm->qemu);
+    spawned_free(dm->qemu);
     dm->loop->ops->timer_remove(dm->limit);
     dm->loop->ops->task_remove(dm->report);
     free(dm);

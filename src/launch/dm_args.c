@@ -10,6 +10,7 @@
 
 #include "core/options.h"
 #include "core/spec.h"
+#include "launch/list_file.h"
 
 #define LIMIT_DEFAULT_S 30 /* libxl gives the whole device model 60 s */
 #define LIMIT_MAX_S 3600
@@ -357,18 +358,16 @@ void dm_args_finish(struct dm_args *args)
 
 /* ---- ioreqd's command ---- */
 
-char **dm_args_ioreqd(const struct dm_args *args, unsigned index, const char *program, int ready_fd)
+char **dm_args_ioreqd(const struct dm_args *args, unsigned index, const char *program)
 {
     const struct dm_ioreqd *ioreqd = &args->ioreqds[index];
-    const char *fixed[] = {"--ready-fd", NULL, "--domain", NULL, "--type", "hvm", "--beside", "--on-exit", "destroy"};
+    const char *fixed[] = {"--ready-fd", LIST_READY_FD, "--domain", NULL, "--type", "hvm", "--beside", "--on-exit", "destroy"};
     unsigned fixed_count = sizeof(fixed) / sizeof(fixed[0]), count = 0;
-    char number[12], domid[8];
+    char domid[8];
     char **command = calloc(ioreqd->argument_count + fixed_count + 2 * ioreqd->spec_count + 2, sizeof(*command));
     bool good = command && (command[count++] = strdup(program));
 
-    snprintf(number, sizeof(number), "%d", ready_fd);
     snprintf(domid, sizeof(domid), "%u", args->domid);
-    fixed[1] = number;
     fixed[3] = domid;
     for (unsigned i = 0; good && i < ioreqd->argument_count; i++) {
         good = (command[count++] = strdup(ioreqd->arguments[i]));

@@ -45,8 +45,11 @@ struct dm_args {
 int dm_args_parse(struct dm_args *args, int argc, char **argv, struct iod_error *error);
 void dm_args_finish(struct dm_args *args);
 
-/* ioreqd's argv for args->ioreqds[index]; freed by dm_args_free_command. NULL: out of memory. */
-char **dm_args_ioreqd(const struct dm_args *args, unsigned index, const char *program, int ready_fd);
+/*
+ * ioreqd's argv for args->ioreqds[index], with LIST_READY_FD for the number of its descriptor; freed by
+ * dm_args_free_command. NULL: out of memory.
+ */
+char **dm_args_ioreqd(const struct dm_args *args, unsigned index, const char *program);
 void dm_args_free_command(char **command);
 /* Puts the socket fd in the place of qmp's path or descriptor in args->qemu. 0 or -ENOMEM. */
 int dm_args_set_qmp(struct dm_args *args, const struct dm_qmp *qmp, int fd);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "main/application.h"
+#include "main/list_run.h"
 #include "main/offline.h"
 #include "xen/xen.h"
 
@@ -20,6 +21,8 @@ static enum exit_code run(const struct command_line *line, struct logger *logger
         return offline_check(line, logger);
     case COMMAND_PRINT_DT:
         return offline_print_dt(line, logger);
+    case COMMAND_LIST:
+        return list_run(line, logger);
     case COMMAND_HELP_DEVICES:
     case COMMAND_HELP_DEVICE:
         return application_help(line, logger);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "launch/child.h"
+#include "launch/spawned.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #define LINE_SIZE 512
 #define WORDS_ROUNDS 64 /* reads of what an ended child left in its pipe: a grandchild may hold it open */
 
-struct child {
+struct spawned {
     struct loop *loop;
     char *name;
     pid_t pid;
@@ -62,7 +62,7 @@ static void own_signals(const sigset_t *mask)
     sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
-static void __attribute__((noreturn)) become(const struct child_spec *spec, pid_t parent,
+static void __attribute__((noreturn)) become(const struct spawned_spec *spec, pid_t parent,
                                              const sigset_t *mask, int words)
 {
     own_signals(mask);
@@ -94,7 +94,7 @@ static void __attribute__((noreturn)) become(const struct child_spec *spec, pid_
 
 /* ---- its words ---- */
 
-static void tell_line(struct child *child)
+static void tell_line(struct spawned *child)
 {
     child->line[child->length] = '\0';
     for (char *at = child->line; *at; at++) {
@@ -109,7 +109,7 @@ static void tell_line(struct child *child)
     child->length = 0;
 }
 
-static void take_words(struct child *child, const char *bytes, size_t count)
+static void take_words(struct spawned *child, const char *bytes, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         if (bytes[i] == '\n') {
@@ -123,7 +123,7 @@ static void take_words(struct child *child, const char *bytes, size_t count)
     }
 }
 
-static void close_words(struct child *child)
+static void close_words(struct spawned *child)
 {
     if (child->words_fd >= 0) {
         child->loop->ops->watch_remove(child->words_watch);
@@ -134,7 +134,7 @@ static void close_words(struct child *child)
 }
 
 /* True: something was read. */
-static bool read_words(struct child *child)
+static bool read_words(struct spawned *child)
 {
     char bytes[2048];
     ssize_t count = child->words_fd < 0 ? -1 : read(child->words_fd, bytes, sizeof(bytes));
@@ -156,7 +156,7 @@ static void words_ready(void *self, unsigned events)
 
 /* ---- its end ---- */
 
-static void note_end(struct child *child)
+static void note_end(struct spawned *child)
 {
     for (unsigned i = 0; i < WORDS_ROUNDS && read_words(child); i++) {
     }
@@ -172,7 +172,7 @@ static void note_end(struct child *child)
 
 static void pid_ready(void *self, unsigned events)
 {
-    struct child *child = self;
+    struct spawned *child = self;
     pid_t pid = waitpid(child->pid, &child->status, WNOHANG);
 
     if (pid == child->pid || (pid < 0 && errno == ECHILD)) {
@@ -182,7 +182,7 @@ static void pid_ready(void *self, unsigned events)
 
 /* ---- from outside ---- */
 
-static int start_watches(struct child *child, struct iod_error *error)
+static int start_watches(struct spawned *child, struct iod_error *error)
 {
     struct loop *loop = child->loop;
 
@@ -200,7 +200,7 @@ static int start_watches(struct child *child, struct iod_error *error)
     return 0;
 }
 
-static int start_process(struct child *child, const struct child_spec *spec, struct iod_error *error)
+static int start_process(struct spawned *child, const struct spawned_spec *spec, struct iod_error *error)
 {
     int words[2] = {-1, -1};
     pid_t parent = getpid();
@@ -225,9 +225,9 @@ static int start_process(struct child *child, const struct child_spec *spec, str
     return child->pid < 0 ? iod_fail(error, code, "%s: fork: %s", child->name, strerror(code)) : 0;
 }
 
-struct child *child_start(struct loop *loop, const struct child_spec *spec, struct iod_error *error)
+struct spawned *spawned_start(struct loop *loop, const struct spawned_spec *spec, struct iod_error *error)
 {
-    struct child *child = calloc(1, sizeof(*child));
+    struct spawned *child = calloc(1, sizeof(*child));
 
     if (!child || !(child->name = strdup(spec->name))) {
         free(child);
@@ -240,35 +240,35 @@ struct child *child_start(struct loop *loop, const struct child_spec *spec, stru
     child->at_end = spec->ended;
     child->self = spec->self;
     if (start_process(child, spec, error) || start_watches(child, error)) {
-        child_free(child);
+        spawned_free(child);
         return NULL;
     }
     return child;
 }
 
-pid_t child_pid(const struct child *child)
+pid_t spawned_pid(const struct spawned *child)
 {
     return child->pid;
 }
 
-void child_signal(struct child *child, int signo)
+void spawned_signal(struct spawned *child, int signo)
 {
     if (child && !child->ended && child->pid > 0) {
         kill(child->pid, signo); /* not reaped yet: the pid is still its own */
     }
 }
 
-bool child_ended(const struct child *child)
+bool spawned_ended(const struct spawned *child)
 {
     return child->ended;
 }
 
-int child_status(const struct child *child)
+int spawned_status(const struct spawned *child)
 {
     return child->status;
 }
 
-const char *child_reason(struct child *child)
+const char *spawned_reason(struct spawned *child)
 {
     size_t size = sizeof(child->reason);
     int length;
@@ -287,7 +287,7 @@ const char *child_reason(struct child *child)
     return child->reason;
 }
 
-void child_free(struct child *child)
+void spawned_free(struct spawned *child)
 {
     if (!child) {
         return;

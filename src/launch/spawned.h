@@ -3,8 +3,8 @@
  * A program that runs for us: started on the loop, its last words kept, its end noticed by a pidfd. The loop
  * never waits for it. A child that outlives its starter is signalled by the kernel (death_signal).
  */
-#ifndef LAUNCH_CHILD_H
-#define LAUNCH_CHILD_H
+#ifndef LAUNCH_SPAWNED_H
+#define LAUNCH_SPAWNED_H
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -13,9 +13,9 @@
 
 #include "core/loop.h"
 
-struct child;
+struct spawned;
 
-struct child_spec {
+struct spawned_spec {
     const char *name;        /* for messages; copied */
     const char *program;     /* a path, or a name that PATH is searched for */
     char *const *arguments;  /* its argv, NULL at the end */
@@ -27,20 +27,20 @@ struct child_spec {
     int death_signal;        /* what it gets when this process dies; 0: nothing */
     /* One line of its stderr, without newline, made printable. NULL: its stderr is ours. */
     void (*line)(void *self, const char *text);
-    /* It has ended, and all it said was told; child_free is allowed from here on. */
+    /* It has ended, and all it said was told; spawned_free is allowed from here on. */
     void (*ended)(void *self);
     void *self;
 };
 
 /* NULL with *error filled. A program that can't be executed ends at once, with status 127 and a line. */
-struct child *child_start(struct loop *loop, const struct child_spec *spec, struct iod_error *error);
-pid_t child_pid(const struct child *child);
-void child_signal(struct child *child, int signo); /* one that has ended, or NULL, is fine */
-bool child_ended(const struct child *child);
-int child_status(const struct child *child); /* as of waitpid; once it has ended */
+struct spawned *spawned_start(struct loop *loop, const struct spawned_spec *spec, struct iod_error *error);
+pid_t spawned_pid(const struct spawned *child);
+void spawned_signal(struct spawned *child, int signo); /* one that has ended, or NULL, is fine */
+bool spawned_ended(const struct spawned *child);
+int spawned_status(const struct spawned *child); /* as of waitpid; once it has ended */
 /* "ended with status 3: the last line it said", "was killed by signal 9 (Killed)"; the child's memory. */
-const char *child_reason(struct child *child);
+const char *spawned_reason(struct spawned *child);
 /* One that still runs is killed and left to the kernel. NULL is fine. */
-void child_free(struct child *child);
+void spawned_free(struct spawned *child);
 
 #endif
