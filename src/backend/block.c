@@ -19,8 +19,10 @@
 #include "core/daemon.h"
 #include "core/device.h"
 #include "core/guest.h"
+#include "core/limit.h"
 #include "core/module.h"
 #include "core/options.h"
+#include "core/probe.h"
 
 #define PART_ALIGN alignof(max_align_t)
 #define PART_SIZE(size) (((size) + PART_ALIGN - 1) / PART_ALIGN * PART_ALIGN)
@@ -393,6 +395,9 @@ void iod_block_submit(struct iod_block *block, struct iod_block_request *request
 {
     int error = check(block, request);
     block->in_flight++;
+    if (block->above == NULL) {
+        probe_submit(block->stack->device, 0, request->op, request->length);
+    }
     if (error != 0 || (request->length == 0 && request->op != IOD_BLOCK_FLUSH)) {
         block_complete_later(block, request, error);
         return;
@@ -418,7 +423,15 @@ void iod_block_complete(struct iod_block *block, struct iod_block_request *reque
 {
     /* Counted until done has returned: a stop that begins inside it then waits for us, and nothing is freed
      * under us. */
-    request->done(request, result);
+    if (block->above == NULL) {
+        struct iod_device *device = block->stack->device;
+        probe_finish(device, 0, request->op, result < 0 ? (uint64_t)-result : 0);
+        limit_device_begins(device);
+        request->done(request, result);
+        limit_device_ends(device);
+    } else {
+        request->done(request, result);
+    }
     block->in_flight--;
     stack_look(block->stack);
 }

@@ -19,6 +19,7 @@
 #include "core/guest.h"
 #include "core/module.h"
 #include "core/options.h"
+#include "core/probe.h"
 
 #ifndef VIRTIO_NET_HDR_GSO_UDP_L4
 #define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* virtio 1.3, section 5.1.6; headers older than Linux 6.2 lack it */
@@ -308,6 +309,7 @@ int iod_netdev_send(struct iod_netdev *netdev, unsigned pair, const struct iovec
         return drop_sent(netdev);
     }
     if (netdev->counters.send_dropped == dropped) {
+        probe_send(netdev->device, pair, pieces, 1 + frame, length);
         netdev->counters.sent++;
         netdev->counters.sent_bytes += length - IOD_NET_HEADER;
         if (__builtin_expect(netdev->capture != NULL, false)) {
@@ -368,6 +370,8 @@ bool iod_netdev_receive(struct iod_netdev *netdev, unsigned pair, const uint8_t 
         netdev->accepts &= ~(UINT32_C(1) << pair);
         return false;
     }
+    struct iovec taken = { .iov_base = (uint8_t *)(uintptr_t)frame, .iov_len = length };
+    probe_receive(netdev->device, pair, &taken, 1, length);
     netdev->counters.received++;
     netdev->counters.received_bytes += length - IOD_NET_HEADER;
     if (__builtin_expect(netdev->capture != NULL, false)) {

@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/limit.h"
 #include "core/module.h"
+#include "core/probe.h"
 #include "virtio/virtio.h"
 #include "virtio/virtq.h"
 
@@ -210,6 +212,7 @@ static void reset_quiet(void *self)
 
 static void begin_reset(struct iod_virtio *virtio)
 {
+    probe_reset(virtio->device, 0, 0, 0);
     virtio->resetting.asking = true;
     virtio->resetting.quiet = false;
     device_stop(virtio->device, &virtio->resetting.stop, IOD_CANCEL, reset_quiet, virtio);
@@ -240,8 +243,15 @@ static void drain(void *self)
     virtio->kicked = 0;
     for (; kicked; kicked &= kicked - 1) {
         struct iod_virtq *queue = &virtio->queues[__builtin_ctzll(kicked)];
+        bool ready = iod_virtq_ready(queue);
 
-        if (iod_virtq_ready(queue)) {
+        if (queue->kicks) {
+            if (!ready || !virtq_grew(queue)) {
+                limit_charge_device(virtio->device, DEED_EMPTY_KICK, queue->kicks);
+            }
+            queue->kicks = 0;
+        }
+        if (ready && iod_virtq_ready(queue)) {
             virtq_refill(queue);
             virtio->class->notify(class_self(virtio), queue->index);
         }
@@ -286,6 +296,7 @@ void virtio_kick(struct iod_virtio *virtio, uint32_t queue)
 {
     uint8_t status = virtio_regs(virtio)->status;
 
+    probe_kick(virtio->device, queue, 0, 0);
     if (queue >= virtio->count || !virtq_regs(&virtio->queues[queue])->enabled) {
         iod_guest_error(virtio->device, "a notification for queue %u, which is not enabled", queue);
         return;
@@ -294,6 +305,7 @@ void virtio_kick(struct iod_virtio *virtio, uint32_t queue)
         !(status & VIRTIO_CONFIG_S_DRIVER_OK)) {
         go_live(virtio); /* old drivers do I/O while they still probe */
     }
+    virtio->queues[queue].kicks++;
     virtio_look_again(virtio, queue);
 }
 

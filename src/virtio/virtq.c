@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/module.h"
+#include "core/probe.h"
 #include "virtio/virtq.h"
 #include "virtio/walk.h"
 
@@ -74,6 +75,21 @@ static unsigned look(struct iod_virtq *queue)
     }
     queue->avail = index;
     return (unsigned)count;
+}
+
+/*
+ * Not since it was popped last: an entry may have been popped before its own kick. Entries that wait (a network's
+ * receive buffers) are none that were added.
+ */
+bool virtq_grew(struct iod_virtq *queue)
+{
+    uint16_t index, before = queue->grown;
+
+    if (!read16(queue, queue->driver, AVAIL_INDEX, &index)) {
+        return false;
+    }
+    queue->grown = index;
+    return index != before;
 }
 
 /*
@@ -200,6 +216,7 @@ int iod_virtq_pop(struct iod_virtq *queue, struct iod_chain *chain)
     regs->next_avail++;
     queue->in_flight++;
     queue->budget--;
+    probe_pop(queue->virtio->device, queue->index, head, chain->out_length + chain->in_length);
     return 1;
 }
 
@@ -250,6 +267,7 @@ void iod_virtq_push(struct iod_virtq *queue, uint16_t head, uint32_t written)
         unreachable_ring(queue);
         return;
     }
+    probe_push(queue->virtio->device, queue->index, head, written);
     regs->used++;
 }
 
@@ -277,6 +295,7 @@ void iod_virtq_flush(struct iod_virtq *queue)
         __atomic_thread_fence(__ATOMIC_RELEASE); /* data and entries before the index that shows them */
         queue->published = regs->used;
         if (write16(queue, queue->device, USED_INDEX, regs->used) && interrupt_wanted(queue, before)) {
+            probe_interrupt(queue->virtio->device, queue->index, regs->used, 0);
             queue->virtio->transport->interrupt(queue->virtio, queue->index);
         }
     }
@@ -333,7 +352,7 @@ bool virtq_enable(struct iod_virtq *queue)
     }
     regs->enabled = 1;
     regs->next_avail = regs->used = 0;
-    queue->avail = queue->published = 0;
+    queue->avail = queue->published = queue->grown = 0;
     queue->unnotified = false;
     virtq_refill(queue);
     virtio_look_again(queue->virtio, queue->index);
@@ -358,10 +377,10 @@ void virtq_clear(struct iod_virtq *queue)
     memset(virtq_regs(queue), 0, sizeof(struct virtq_regs));
     virtq_regs(queue)->size = queue->max;
     virtq_regs(queue)->vector = VIRTIO_NO_VECTOR;
-    queue->avail = queue->published = 0;
+    queue->avail = queue->published = queue->grown = 0;
     queue->unnotified = queue->closing = false;
     queue->access = NULL;
-    queue->in_flight = 0;
+    queue->in_flight = queue->kicks = 0;
     if (enabled && TABLE_HAS(virtio->class, queue_reset)) {
         virtio->class->queue_reset(iod_self(virtio->device), queue->index);
     }
@@ -400,7 +419,7 @@ static int virtq_load(struct device_part *part, struct iod_reader *reader, struc
     if (regs->enabled && !open_windows(queue)) {
         return iod_fail(error, ENOMEM, "saved state of %s: out of memory", queue->name);
     }
-    queue->avail = regs->next_avail;
+    queue->avail = queue->grown = regs->next_avail;
     queue->published = regs->used;
     queue->unnotified = true; /* not known: the next look says it */
     virtq_refill(queue);

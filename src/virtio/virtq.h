@@ -25,6 +25,8 @@ struct iod_virtq {
     struct iod_window *desc, *driver, *device;
     uint16_t avail;       /* entries before it may be taken without looking at the ring */
     uint16_t published;   /* used idx as the guest sees it */
+    uint16_t grown;       /* avail idx as it was at the last kick */
+    unsigned kicks;       /* that no drain has looked at yet */
     uint16_t budget;      /* chains left in this drain: a guest can fill as fast as we empty */
     bool unnotified;      /* we told the driver not to kick (without EVENT_IDX) */
     bool closing;         /* being disabled: nothing is popped */
@@ -45,6 +47,7 @@ void virtq_disable(struct iod_virtq *queue);
 void virtq_clear(struct iod_virtq *queue);   /* the state after a reset; nothing may be in flight */
 void virtq_stopped(struct iod_virtq *queue); /* all is quiet: publish what was pushed */
 void virtq_refill(struct iod_virtq *queue);  /* a new drain begins */
+bool virtq_grew(struct iod_virtq *queue);    /* has the driver added entries since it was asked last? */
 void virtq_ask(struct iod_virtq *queue);     /* for kicks; what came meanwhile is looked at again */
 
 #endif

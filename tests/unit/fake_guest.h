@@ -19,6 +19,8 @@
 #include "core/device.h"
 #include "core/guest.h"
 #include "core/irq.h"
+#include "core/limit.h"
+#include "core/probe.h"
 
 #define FAKE_BASE UINT64_C(0x100000) /* guest physical address of the first byte of memory */
 #define FAKE_MEMORY (1u << 20)
@@ -71,6 +73,7 @@ struct iod_device {
     unsigned raised;
     bool line;
     unsigned guest_errors;
+    unsigned deeds[DEED_COUNT];
     char last_error[200];
 };
 
