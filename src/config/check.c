@@ -40,9 +40,8 @@ void check_servers(const struct guest_spec *guest, struct findings *findings)
 
 struct trial {
     const struct config_check *check;
-    struct guest_spec
-        spec; /* the guest, with devices of our choice; borrowed, and nobody's: the place is ours to say */
-    const char **origins; /* by device of it */
+    struct guest_spec spec;        /* the guest with devices of our choice; borrowed, and without origins */
+    const char *origin, **origins; /* of the guest, and by device: ours to say */
     struct iod_error error;
 };
 
@@ -73,15 +72,19 @@ static unsigned fewest_failing(struct trial *trial, unsigned count)
 }
 
 /* What the core's words leave open. */
-static const char *remedy_for(const struct iod_error *error)
+static const char *remedy_for(const struct iod_error *error, const char *device, char remedy[100])
 {
-    if (strstr(error->text, "expected") || strstr(error->text, "nearest") ||
-        strstr(error->text, "there are")) {
-        return NULL;
+    static const char *const enough[] = {"expected", "nearest", "there are", " needs ", ": say "};
+    for (unsigned i = 0; i < sizeof(enough) / sizeof(enough[0]); i++) {
+        if (strstr(error->text, enough[i])) {
+            return NULL;
+        }
     }
-    return error->code == EBUSY    ? "give it one of its own"
-           : error->code == EEXIST ? "give it another id"
-                                   : "see ioreqd --help device=NAME";
+    if (error->code == EBUSY || error->code == EEXIST) {
+        return error->code == EBUSY ? "give it one of its own" : "give it another id";
+    }
+    snprintf(remedy, 100, "see ioreqd --help device=%.60s", device);
+    return remedy;
 }
 
 static void leave_out(struct trial *trial, unsigned index, unsigned count)
@@ -95,15 +98,17 @@ static void leave_out(struct trial *trial, unsigned index, unsigned count)
 /* The core stops at the first device that it can't make: it is told, left out, and the rest tried again. */
 static void try_devices(struct trial *trial, unsigned count, struct findings *findings)
 {
+    char remedy[100];
     for (unsigned round = 0; round < TRIALS && !passes(trial, count); round++) {
         unsigned culprit = fewest_failing(trial, count);
         if (!culprit) {
-            findings_add(findings, true, trial->spec.origin, remedy_for(&trial->error), "domain %.60s: %s",
-                         trial->spec.domain, trial->error.text);
+            findings_add(findings, true, trial->origin, NULL, "domain %.60s: %s", trial->spec.domain,
+                         trial->error.text);
             return;
         }
-        findings_add(findings, true, trial->origins[culprit - 1], remedy_for(&trial->error), "%s",
-                     trial->error.text);
+        const char *name = trial->spec.devices[culprit - 1].name;
+        findings_add(findings, true, trial->origins[culprit - 1], remedy_for(&trial->error, name, remedy),
+                     "%s", trial->error.text);
         leave_out(trial, culprit - 1, count--);
     }
 }
@@ -111,8 +116,9 @@ static void try_devices(struct trial *trial, unsigned count, struct findings *fi
 static void try_guest(const struct config_check *check, const struct guest_spec *guest, const bool *bad,
                       struct findings *findings)
 {
-    struct trial trial = {.check = check, .spec = *guest};
+    struct trial trial = {.check = check, .spec = *guest, .origin = guest->origin};
     unsigned count = 0;
+    trial.spec.origin = NULL;
     trial.spec.devices = calloc(guest->device_count + 1, sizeof(*trial.spec.devices));
     trial.origins = calloc(guest->device_count + 1, sizeof(*trial.origins));
     if (!trial.spec.devices || !trial.origins) {

@@ -47,7 +47,7 @@ void findings_finish(struct findings *findings);
 struct device_tree;
 
 struct config {
-    struct guest_spec *guests;  /* each domain once; each waits; devices have their places (no node= is left) */
+    struct guest_spec *guests;  /* each domain once; each waits; no node= is left in its devices */
     struct device_tree **trees; /* by guest: the device tree that it boots with; NULL: none is known */
     unsigned count;
     /* Of the daemon; NULL or !has_...: not said. */

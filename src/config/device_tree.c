@@ -421,10 +421,59 @@ static void walk_tree(struct walk *walk)
     }
 }
 
+/* How many bytes the item at `block` has, with its tag and padding; 0: it reaches past the `left` ones. */
+static size_t item_length(const char *block, size_t left)
+{
+    uint32_t tag = (uint32_t)read_cells((const void *)block, 0, 1);
+    size_t length = 4;
+    if (tag == FDT_BEGIN_NODE) {
+        length += strnlen(block + 4, left - 4) + 1;
+    } else if (tag == FDT_PROP && left >= 12) {
+        length = 12 + (size_t)read_cells((const void *)block, 1, 1);
+    } else if (tag == FDT_PROP) {
+        return 0;
+    }
+    length = (length + 3) / 4 * 4;
+    return length <= left ? length : 0;
+}
+
+/* Does each item end within the block? libfdt 1.6 adds lengths without a look, and goes round for ever. */
+static bool items_fit(const char *bytes, size_t size)
+{
+    size_t begin = fdt_off_dt_struct(bytes), length = fdt_size_dt_struct(bytes);
+    if (begin % 4 || length % 4 || begin > size || length > size - begin) {
+        return false;
+    }
+    for (size_t at = 0; at < length;) {
+        size_t item = item_length(bytes + begin + at, length - at);
+        if (!item) {
+            return false;
+        }
+        at += item;
+    }
+    return true;
+}
+
+/* Versions before 17 have no size_dt_struct, and nobody has written one for 15 years. */
+static int check_blob(const void *bytes, size_t size)
+{
+    if (size < sizeof(struct fdt_header)) {
+        return -FDT_ERR_TRUNCATED;
+    }
+    int error = fdt_check_header(bytes);
+    if (!error && fdt_version(bytes) < 17) {
+        error = -FDT_ERR_BADVERSION;
+    }
+    if (!error && !items_fit(bytes, size)) {
+        error = -FDT_ERR_BADSTRUCTURE;
+    }
+    return error ? error : fdt_check_full(bytes, size);
+}
+
 struct device_tree *device_tree_parse(const void *bytes, size_t size, const char *name,
                                       struct findings *findings)
 {
-    int error = size >= sizeof(struct fdt_header) ? fdt_check_full(bytes, size) : -FDT_ERR_TRUNCATED;
+    int error = check_blob(bytes, size);
     if (error) {
         findings_add(findings, true, name, "expected a flattened device tree, as dtc makes it (.dtb)",
                      "is no device tree: %s", fdt_strerror(error));

@@ -10,6 +10,8 @@
 #include "config/places.h"
 #include "config/source.h"
 
+#define RUNNING_TREE "/sys/firmware/fdt" /* the tree that this machine was booted with */
+
 enum {
     FILE_MAX = 4 << 20,
     FILES_MAX = 1024,     /* in conf.d */
@@ -86,7 +88,11 @@ static void take_setting(struct loading *loading, const struct settings *setting
                      names[which]);
         return;
     }
-    char *value = which == SET_DEVICE_TREE ? source_beside(settings->file, text) : strdup(text);
+    bool path = which == SET_DEVICE_TREE && strcmp(text, "running") != 0;
+    if (which == SET_DEVICE_TREE && !path) {
+        text = RUNNING_TREE;
+    }
+    char *value = path ? source_beside(settings->file, text) : strdup(text);
     if (loading->texts[which] && value && strcmp(loading->texts[which], value) != 0) {
         findings_add(loading->findings, true, where, "one file says it", "%s differs from what %s says",
                      names[which], loading->said_at[which]);

@@ -379,6 +379,30 @@ START_TEST(a_thousand_guests_load_quickly)
 }
 END_TEST
 
+/* The file that is installed says nothing; without its # before code it says what ioreqd.conf(5) promises. */
+START_TEST(the_example_is_right)
+{
+    static char text[8192];
+    char line[200];
+    ck_assert_msg(load_file(EXAMPLE) == 0, "%s", said());
+    ck_assert(!config.count && !config.has_log_level);
+    config_finish(&config);
+    FILE *file = fopen(EXAMPLE, "r");
+    while (fgets(line, sizeof(line), file)) {
+        if (line[0] == '#' && !strstr(line, "device-tree = \"running\"")) {
+            bool code = strstr(line, "# ") != line || strncmp(line, "#  ", 3) == 0;
+            strcat(text, code ? line + 1 : line);
+        }
+    }
+    fclose(file);
+    for (char *tree; (tree = strstr(text, "/etc/ioreqd/dom1.dtb"));) {
+        memcpy(tree, "./////missing/dom1.d", 20); /* no file of this machine */
+    }
+    ck_assert_int_eq(load(text), -EINVAL);
+    ck_assert_msg(findings.count == 2 && strstr(said(), "missing/dom1.d: No such file"), "%s", said());
+}
+END_TEST
+
 START_TEST(findings_are_bounded)
 {
     FILE *file = fopen("bad.conf", "w");
@@ -412,6 +436,7 @@ int main(void)
     tcase_add_test(files, conf_d_is_read_in_the_order_of_bytes);
     tcase_add_test(files, files_that_cant_be_read);
     tcase_add_test(files, a_thousand_guests_load_quickly);
+    tcase_add_test(files, the_example_is_right);
     tcase_add_test(files, findings_are_bounded);
     suite_add_tcase(suite, files);
     return unit_run(suite);
