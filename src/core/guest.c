@@ -244,7 +244,7 @@ int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struc
         return -error->code;
     }
     if (guest->type == GUEST_UNKNOWN && (spec->wait || daemon->config.store)) {
-        guest->type = GUEST_HVM;
+        guest->type = spec->slots ? GUEST_PVH : GUEST_HVM;
     }
     bool good = make_devices(guest, error);
     guest_destroy(guest);
@@ -392,6 +392,11 @@ static void open_devices(struct guest *guest)
 /* The image's lock may be free now: all devices are made anew. */
 static void open_again(struct guest *guest)
 {
+    struct hypervisor *hv = guest->daemon->hv;
+    unsigned vcpus;
+    if (!guest->dead && hv->ops->nr_vcpus(hv, guest->domid, &vcpus) == -ESRCH) {
+        guest_gone(guest);
+    }
     if (guest->dead || guest->stop_wanted) {
         guest_stop_devices(guest, IOD_CANCEL);
         return;
