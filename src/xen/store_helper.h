@@ -31,6 +31,7 @@ struct helper {
     bool told;                           /* the daemon has a snapshot of this connection */
     uint16_t *place;                     /* by domid: its index in sent, plus 1 */
     struct helper_tree trees[STORE_TREES_MAX];
+    unsigned next_tree;
     char *bytes; /* STORE_BRANCH_BYTES: the branch being read */
 };
 

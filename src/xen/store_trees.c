@@ -344,7 +344,8 @@ enum helper_step trees_step(struct helper *h)
     enum helper_step step = STEP_IDLE;
 
     for (unsigned i = 0; i < STORE_TREES_MAX && step == STEP_IDLE; i++) {
-        struct helper_tree *tree = &h->trees[i];
+        struct helper_tree *tree = &h->trees[h->next_tree];
+        h->next_tree = (h->next_tree + 1) % STORE_TREES_MAX; /* each has its turn */
         if (!tree->id) {
             continue;
         }

@@ -12,13 +12,13 @@ static struct xenstore_rig rig;
 static void start_x86(void)
 {
     rig_start(&rig, false);
-    rig_daemon(&rig);
+    rig_daemon(&rig, NULL);
 }
 
 static void start_arm(void)
 {
     rig_start(&rig, true);
-    rig_daemon(&rig);
+    rig_daemon(&rig, NULL);
 }
 
 static void stop(void)

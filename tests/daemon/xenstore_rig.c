@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,15 @@ static void sleep_ms(unsigned ms)
 }
 
 /* ---- the processes ---- */
+
+/* The end of the daemon's log: Check refuses long messages. */
+static const char *log_end(struct xenstore_rig *rig)
+{
+    const char *log = rig->f.daemon ? mock_daemon_log(rig->f.daemon) : "";
+    size_t length = strlen(log);
+
+    return length > 3000 ? log + length - 3000 : log;
+}
 
 void rig_reconnect(struct xenstore_rig *rig)
 {
@@ -60,11 +70,18 @@ void rig_stop(struct xenstore_rig *rig)
     mock_stop(rig->f.mock);
 }
 
-void rig_daemon(struct xenstore_rig *rig)
+void rig_daemon(struct xenstore_rig *rig, ...)
 {
-    const char *argv[] = {getenv("IOREQD"), "--service",  "--record-dir", rig->f.records, "--control",
-                          "none",           "--arch",     rig->arm ? "arm" : "x86",       NULL};
+    const char *argv[24] = {getenv("IOREQD"), "--service", "--record-dir", rig->f.records, "--control",
+                            "none",           "--arch",    rig->arm ? "arm" : "x86"};
+    unsigned count = 8;
+    va_list more;
 
+    va_start(more, rig);
+    while ((argv[count] = va_arg(more, const char *))) {
+        ck_assert_uint_lt(++count, sizeof(argv) / sizeof(argv[0]) - 1);
+    }
+    va_end(more);
     rig->f.daemon = mock_spawn_daemon(rig->f.mock, (char *const *)(uintptr_t)argv);
     ck_assert_ptr_nonnull(rig->f.daemon);
     rig_expect_log(rig, "ready: ");
@@ -75,11 +92,16 @@ void rig_end_daemon(struct xenstore_rig *rig)
     fixture_terminate(&rig->f);
 }
 
+void rig_kill_daemon(struct xenstore_rig *rig)
+{
+    fixture_kill(&rig->f);
+}
+
 void rig_expect_log(struct xenstore_rig *rig, const char *text)
 {
     int ret = mock_daemon_wait_log(rig->f.daemon, text, FIXTURE_TIMEOUT_MS);
 
-    ck_assert_msg(ret == 0, "\"%s\" was not said (%d):\n%s", text, ret, mock_daemon_log(rig->f.daemon));
+    ck_assert_msg(ret == 0, "\"%s\" was not said (%d):\n%s", text, ret, log_end(rig));
 }
 
 pid_t rig_helper(struct xenstore_rig *rig)
@@ -145,7 +167,7 @@ static void expect(struct xenstore_rig *rig, const char *path, const char *value
         sleep_ms(STEP_MS);
     }
     ck_abort_msg("%s is \"%s\", not \"%s\", after %d ms; the daemon's log:\n%s", path, last, value ? value : "(none)",
-                 ms, rig->f.daemon ? mock_daemon_log(rig->f.daemon) : "");
+                 ms, log_end(rig));
 }
 
 void rig_expect(struct xenstore_rig *rig, const char *path, const char *value, int ms)

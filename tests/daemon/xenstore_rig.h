@@ -27,9 +27,10 @@ struct xenstore_rig {
 void rig_start(struct xenstore_rig *rig, bool arm);
 /* Ends all; checks that the daemon ended well and that the mock saw nothing forbidden. */
 void rig_stop(struct xenstore_rig *rig);
-/* ioreqd --service; waits until it is ready. */
-void rig_daemon(struct xenstore_rig *rig);
-/* SIGTERM; it must end with status 0. */
+/* ioreqd --service MORE... (ends with NULL); waits until it is ready. */
+void rig_daemon(struct xenstore_rig *rig, ...) __attribute__((sentinel));
+/* SIGTERM (or SIGKILL); it must end with status 0. */
+void rig_kill_daemon(struct xenstore_rig *rig);
 void rig_end_daemon(struct xenstore_rig *rig);
 /* Our connection died with xenstored: another one. */
 void rig_reconnect(struct xenstore_rig *rig);
