@@ -34,12 +34,12 @@ static void run_version(struct call *call, json_t *arguments)
     call_return(call, version_json(call->control));
 }
 
-/* Everything, or what lies at most `deepest` objects and lists inside. NULL with *error filled. */
-static json_t *inspect(struct control *control, const char *guest, unsigned deepest, struct iod_error *error)
+/* NULL with *error filled. */
+static json_t *inspect(struct control *control, const char *guest, unsigned lists, struct iod_error *error)
 {
     struct json_inspector json;
 
-    json_inspector_init(&json, deepest);
+    json_inspector_init(&json, lists);
     int ret = daemon_inspect(control->daemon, guest, &json.inspector, error);
     json_t *value = json_inspector_finish(&json);
     if (ret) {
@@ -55,7 +55,7 @@ static json_t *inspect(struct control *control, const char *guest, unsigned deep
 static void run_list(struct call *call, json_t *arguments)
 {
     struct iod_error error = {0};
-    json_t *guests = inspect(call->control, NULL, 2, &error);
+    json_t *guests = inspect(call->control, NULL, 1, &error);
     json_t *value = guests ? version_json(call->control) : NULL;
 
     (void)arguments;
@@ -73,7 +73,7 @@ static void run_list(struct call *call, json_t *arguments)
 static void run_show(struct call *call, json_t *arguments)
 {
     struct iod_error error = {0};
-    json_t *value = inspect(call->control, argument_text(arguments, "guest"), FRAME_DEPTH, &error);
+    json_t *value = inspect(call->control, argument_text(arguments, "guest"), ALL_LISTS, &error);
 
     if (value) {
         call_return(call, value);

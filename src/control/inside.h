@@ -134,18 +134,16 @@ json_t *text_json(const char *text);
 struct json_inspector {
     struct inspector inspector;
     json_t *root, *stack[FRAME_DEPTH]; /* borrowed from the root */
-    unsigned depth, deepest;
-    unsigned skipped; /* depth inside something deeper than `deepest` */
-    bool counting;    /* that is a list */
+    unsigned depth;
+    unsigned lists, lists_wanted; /* in each other */
+    unsigned skipped;             /* depth inside a list that is only counted */
     uint64_t count;
     const char *count_key;
     bool failed; /* out of memory, or unbalanced */
 };
-/*
- * What is inside more than `deepest` objects and lists is left out, but for the number of a list's members
- * ("devices": 2).
- */
-void json_inspector_init(struct json_inspector *inspector, unsigned deepest);
+#define ALL_LISTS FRAME_DEPTH
+/* Of a list inside more than `lists` others only the number of members is shown ("devices": 2). */
+void json_inspector_init(struct json_inspector *inspector, unsigned lists);
 /* The root, taken over by the caller; NULL: failed. */
 json_t *json_inspector_finish(struct json_inspector *inspector);
 

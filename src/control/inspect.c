@@ -35,20 +35,24 @@ static void put(struct json_inspector *json, const char *key, json_t *value)
     }
 }
 
-/* A list that is too deep is a number that counts its members; an object there is left out. */
+/* Of a list that is not wanted only the number of its members is. */
 static void begin(struct inspector *inspector, const char *key, bool list)
 {
     struct json_inspector *json = (struct json_inspector *)inspector;
 
-    if (json->skipped || json->depth >= json->deepest) {
-        if (json->skipped == 1 && json->counting) {
-            json->count++;
-        }
-        if (!json->skipped++) {
-            json->counting = list;
-            json->count = 0;
-            json->count_key = key;
-        }
+    if (json->skipped) {
+        json->count += json->skipped++ == 1;
+        return;
+    }
+    if (list && json->lists == json->lists_wanted) {
+        json->skipped = 1;
+        json->count = 0;
+        json->count_key = key;
+        return;
+    }
+    if (json->depth >= FRAME_DEPTH) {
+        json->failed = true;
+        json->skipped = 1;
         return;
     }
     json_t *value = list ? json_array() : json_object();
@@ -58,6 +62,7 @@ static void begin(struct inspector *inspector, const char *key, bool list)
     } else {
         put(json, key, value);
     }
+    json->lists += list;
     json->stack[json->depth++] = json->failed ? NULL : value; /* a failed put has freed it */
 }
 
@@ -76,11 +81,12 @@ static void end(struct inspector *inspector)
     struct json_inspector *json = (struct json_inspector *)inspector;
 
     if (json->skipped) {
-        if (--json->skipped == 0 && json->counting) {
+        if (--json->skipped == 0) {
             put(json, json->count_key, json_integer((json_int_t)json->count));
         }
     } else if (json->depth) {
         json->depth--;
+        json->lists -= json_is_array(json->stack[json->depth]);
     } else {
         json->failed = true;
     }
@@ -90,9 +96,7 @@ static void scalar(struct inspector *inspector, const char *key, json_t *value)
 {
     struct json_inspector *json = (struct json_inspector *)inspector;
 
-    if (json->skipped == 1 && json->counting) {
-        json->count++;
-    }
+    json->count += json->skipped == 1;
     put(json, key, value);
 }
 
@@ -111,7 +115,7 @@ static void boolean(struct inspector *inspector, const char *key, bool value)
     scalar(inspector, key, json_boolean(value));
 }
 
-void json_inspector_init(struct json_inspector *json, unsigned deepest)
+void json_inspector_init(struct json_inspector *json, unsigned lists)
 {
     *json = (struct json_inspector){
         .inspector = {.begin_object = begin_object,
@@ -120,7 +124,7 @@ void json_inspector_init(struct json_inspector *json, unsigned deepest)
                       .text = text,
                       .number = number,
                       .boolean = boolean},
-        .deepest = deepest < FRAME_DEPTH ? deepest : FRAME_DEPTH,
+        .lists_wanted = lists,
     };
 }
 

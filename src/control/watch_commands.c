@@ -8,9 +8,9 @@
 #include "core/stats.h"
 #include "core/stuck.h"
 
-/* What lies deeper is of no use for a table of guests: 1,000 of them have 100,000 regions and buckets. */
-#define STATS_BRIEF 5u   /* the answer, guests, guest, devices, device */
-#define LATENCY_BRIEF 3u /* the answer, guests, guest */
+/* More is of no use for a table of guests: 1,000 of them have 100,000 regions and buckets. */
+#define STATS_BRIEF 2u   /* lists in each other: guests, devices */
+#define LATENCY_BRIEF 1u /* guests */
 
 typedef int list_function(struct daemon *daemon, const char *domain, const char *key,
                           struct inspector *inspector, struct iod_error *error);
@@ -37,7 +37,7 @@ static void run_stats(struct call *call, json_t *arguments)
 {
     struct json_inspector json;
 
-    json_inspector_init(&json, argument_flag(arguments, "brief", false) ? STATS_BRIEF : FRAME_DEPTH);
+    json_inspector_init(&json, argument_flag(arguments, "brief", false) ? STATS_BRIEF : ALL_LISTS);
     json.inspector.begin_object(&json.inspector, NULL);
     json.inspector.begin_object(&json.inspector, "daemon");
     stats_daemon(call->control->daemon, &json.inspector);
@@ -49,7 +49,7 @@ static void run_stuck(struct call *call, json_t *arguments)
 {
     struct json_inspector json;
 
-    json_inspector_init(&json, FRAME_DEPTH);
+    json_inspector_init(&json, ALL_LISTS);
     json.inspector.begin_object(&json.inspector, NULL);
     return_list(call, &json, arguments, "accesses", stuck_list);
 }
@@ -58,7 +58,7 @@ static void show_latency(struct call *call, json_t *arguments)
 {
     struct json_inspector json;
 
-    json_inspector_init(&json, argument_flag(arguments, "brief", false) ? LATENCY_BRIEF : FRAME_DEPTH);
+    json_inspector_init(&json, argument_flag(arguments, "brief", false) ? LATENCY_BRIEF : ALL_LISTS);
     json.inspector.begin_object(&json.inspector, NULL);
     json.inspector.boolean(&json.inspector, "on", latency_on(call->control->daemon));
     return_list(call, &json, arguments, "guests", latency_list);

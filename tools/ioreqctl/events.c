@@ -133,6 +133,25 @@ static void print_access(FILE *to, const json_t *record)
     }
 }
 
+/* What a probe's two numbers are. */
+static void print_numbers(FILE *to, const json_t *record)
+{
+    static const char *const names[][3] = {
+        {"pop", "head", "bytes"},         {"push", "head", "written"},      {"interrupt", "used", NULL},
+        {"submit", "operation", "bytes"}, {"finish", "operation", "error"}, {"commit", "calls", NULL},
+        {"miss", "frame", "pages"},       {"invalidate", "held", "in-use"},
+    };
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (!strcmp(member_text(record, "probe"), names[i][0])) {
+            fprintf(to, " %s %" PRIu64, names[i][1], member_number(record, "first"));
+            if (names[i][2]) {
+                fprintf(to, " %s %" PRIu64, names[i][2], member_number(record, "second"));
+            }
+        }
+    }
+}
+
 static void print_record(const struct tracer *tracer, const json_t *record)
 {
     FILE *to = tracer->to;
@@ -160,9 +179,7 @@ static void print_record(const struct tracer *tracer, const json_t *record)
     if (json_object_get(record, "way")) {
         print_access(to, record);
     }
-    if (json_object_get(record, "first")) {
-        fprintf(to, " %" PRIu64 " %" PRIu64, member_number(record, "first"), member_number(record, "second"));
-    }
+    print_numbers(to, record);
     fprintf(to, "%s%s\n", member_text(record, "text")[0] ? " " : "", member_text(record, "text"));
 }
 

@@ -39,14 +39,31 @@ static bool ends_with(const char *key, const char *tail)
 
 static bool is_headline(const char *key)
 {
-    static const char *const names[] = {"id", "domain", "name", "class", "type", "kind", "state", NULL};
+    static const char *const names[] = {"id",   "index", "addr", "domain", "name",
+                                        "kind", "class", "type", "state",  NULL};
 
     return is_one_of(key, names);
 }
 
-static bool is_address(const char *key)
+static bool is_hex(const char *key)
 {
-    static const char *const names[] = {"base", "start", "begin", "end", "first", "last", "address", NULL};
+    static const char *const names[] = {"base",   "start",    "end",    "address", "vendor",
+                                        "device", "features", "status", NULL};
+
+    return is_one_of(key, names);
+}
+
+static bool is_bytes(const char *key)
+{
+    static const char *const names[] = {"bytes", "length", "capacity", "mapped", "limit", NULL};
+
+    return is_one_of(key, names);
+}
+
+/* Flags whose absence is worth a word; of the others only their presence is. */
+static bool is_missed(const char *key)
+{
+    static const char *const names[] = {"served", "open", "connected", "ready", "driver-ok", NULL};
 
     return is_one_of(key, names);
 }
@@ -61,14 +78,14 @@ static void format_number(char *text, size_t size, const char *key, uint64_t num
 {
     char value[SHORT_MAX];
 
-    if (is_address(key)) {
+    if (is_hex(key)) {
         snprintf(text, size, "%s 0x%" PRIx64, key, number);
     } else if (ends_with(key, "-ns")) {
         snprintf(text, size, "%.*s %s", (int)strlen(key) - 3, key, short_time(value, number));
     } else if (ends_with(key, "-bytes")) {
         snprintf(text, size, "%.*s %s", (int)strlen(key) - 6, key, short_bytes(value, number));
-    } else if (!strcmp(key, "bytes")) {
-        snprintf(text, size, "%s", short_bytes(value, number));
+    } else if (is_bytes(key)) {
+        snprintf(text, size, "%s %s", key, short_bytes(value, number));
     } else {
         snprintf(text, size, "%s %" PRIu64, key, number);
     }
@@ -79,7 +96,7 @@ static void format_member(char *text, size_t size, const char *key, const json_t
     if (json_is_integer(value)) {
         format_number(text, size, key, (uint64_t)json_integer_value(value));
     } else if (json_is_string(value)) {
-        snprintf(text, size, "%s %s", key, json_string_value(value)[0] ? json_string_value(value) : "-");
+        snprintf(text, size, "%s %s", key, json_string_value(value));
     } else if (json_is_boolean(value)) {
         snprintf(text, size, "%s%s", json_is_true(value) ? "" : "not ", key);
     } else {
@@ -132,24 +149,64 @@ static void put_word(struct tree *tree, const char *word, const char *separator)
     tree->at += gap + width;
 }
 
-/* In a list of counters, what never happened is of no interest. */
-static bool is_silent(const char *name, const json_t *value)
+/* Numbers that are worth their word also when they are 0. */
+static bool is_told(const char *key)
 {
-    static const char *const counters[] = {"stats", "points", "accesses", NULL};
+    static const char *const names[] = {"in-flight", "hits",  "accesses", "mapped",
+                                        "start",     "first", "value",    NULL};
 
-    return is_one_of(name, counters) && json_is_integer(value) && !json_integer_value(value);
+    return is_one_of(key, names);
 }
 
-static void put_members(struct tree *tree, const char *name, json_t *object)
+/* What says nothing: empty words, flags that are not set, counters of what never happened. */
+static bool is_silent(const char *key, const json_t *value)
+{
+    if (json_is_string(value)) {
+        return !json_string_value(value)[0];
+    }
+    if (json_is_boolean(value)) {
+        return !json_is_true(value) && !is_missed(key);
+    }
+    return json_is_integer(value) && !json_integer_value(value) && !is_told(key);
+}
+
+/* "space", "start" and "end" are one word. */
+static bool is_range(const json_t *object)
+{
+    return json_object_get(object, "start") && json_object_get(object, "end");
+}
+
+static bool is_of_range(const char *key)
+{
+    static const char *const names[] = {"space", "start", "end", NULL};
+
+    return is_one_of(key, names);
+}
+
+static void put_range(struct tree *tree, const json_t *object, const char *separator)
+{
+    char word[120];
+
+    snprintf(word, sizeof(word), "%s 0x%" PRIx64 "-0x%" PRIx64, member_text(object, "space"),
+             member_number(object, "start"), member_number(object, "end"));
+    put_word(tree, word, separator);
+}
+
+static void put_members(struct tree *tree, json_t *object)
 {
     const char *key, *separator = ": ";
+    bool range = is_range(object);
     json_t *value;
     char word[1200];
 
+    if (range) {
+        put_range(tree, object, separator);
+        separator = ", ";
+    }
     json_object_foreach(object, key, value)
     {
-        bool said = is_headline(key) && !json_is_boolean(value);
-        if (!is_nested(value) && !said && !is_silent(name, value)) {
+        bool said = (is_headline(key) && !json_is_boolean(value)) || (range && is_of_range(key));
+        if (!is_nested(value) && !said && !is_silent(key, value)) {
             format_member(word, sizeof(word), key, value);
             put_word(tree, word, separator);
             separator = ", ";
@@ -178,7 +235,7 @@ static void put_headline(struct tree *tree, const char *name, json_t *object)
     char word[1200];
 
     put_branches(tree, true);
-    tree->indent = tree->at + 4;
+    tree->indent = tree->at + 6;
     put_word(tree, name, "");
     json_object_foreach(object, key, value)
     {
@@ -219,6 +276,22 @@ static void put_list(struct tree *tree, const char *name, json_t *list, bool las
     }
 }
 
+/* Is there anything to say of it, or of what is inside? Members of lists are always named. */
+static bool has_words(json_t *object)
+{
+    const char *key;
+    json_t *value;
+    bool words = false;
+
+    json_object_foreach(object, key, value)
+    {
+        words = words || (json_is_object(value)  ? has_words(value)
+                          : json_is_array(value) ? json_array_size(value) > 0
+                                                 : !is_silent(key, value));
+    }
+    return words;
+}
+
 static size_t lines_below(json_t *object)
 {
     const char *key;
@@ -227,7 +300,7 @@ static size_t lines_below(json_t *object)
 
     json_object_foreach(object, key, value)
     {
-        count += json_is_array(value) ? json_array_size(value) : json_is_object(value);
+        count += json_is_array(value) ? json_array_size(value) : json_is_object(value) && has_words(value);
     }
     return count;
 }
@@ -243,7 +316,7 @@ static void put_below(struct tree *tree, json_t *object)
         if (json_is_array(value)) {
             left -= json_array_size(value);
             put_list(tree, key, value, left == 0);
-        } else if (json_is_object(value)) {
+        } else if (json_is_object(value) && has_words(value)) {
             left--;
             put_object(tree, key, value, left == 0);
         }
@@ -253,7 +326,7 @@ static void put_below(struct tree *tree, json_t *object)
 static void put_node(struct tree *tree, const char *name, json_t *object)
 {
     put_headline(tree, name, object);
-    put_members(tree, name, object);
+    put_members(tree, object);
     putchar('\n');
     put_below(tree, object);
 }

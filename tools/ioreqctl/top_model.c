@@ -130,7 +130,7 @@ static void make_row(const struct top *top, struct top_row *row, const json_t *g
     key_of(key, guest);
     *row = (struct top_row){.guest = member_text(guest, "domain"), .state = member_text(guest, "state")};
     member_domid(guest, row->domid);
-    row->mapped = member_number(guest, "mapped-bytes");
+    row->mapped = member_number(json_object_get(guest, "memory"), "mapped");
     row->now = json_object_get(top->by_guest, key);
     row->before = json_object_get(top->before, key);
     row->stuck = member_number(json_object_get(row->now, "stats"), "waiting");
