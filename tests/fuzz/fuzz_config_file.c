@@ -10,7 +10,7 @@
 #include "fuzz.h"
 
 /* libconfig 1.5 forgets a string that stood before a syntax error: its own, and a few bytes a bad file. */
-const char *__lsan_default_suppressions(void);
+__attribute__((visibility("default"))) const char *__lsan_default_suppressions(void);
 const char *__lsan_default_suppressions(void)
 {
     return "leak:libconfig.so";

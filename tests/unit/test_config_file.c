@@ -367,7 +367,7 @@ START_TEST(a_thousand_guests_load_quickly)
     ck_assert_str_eq(config.guests[4095].devices[1].origin, "many.conf:4097");
     double ms = (double)(after.tv_sec - before.tv_sec) * 1e3 + (double)(after.tv_nsec - before.tv_nsec) / 1e6;
     printf("4096 guests: %.0f ms\n", ms);
-    ck_assert_double_lt(ms, 2000); /* 40 ms were seen; a sanitizer and valgrind take longer */
+    ck_assert_double_lt(ms, 4000); /* 18 were seen, 755 with sanitizers; a quadratic one takes longer */
     config_finish(&config);
     file = fopen("many.conf", "r+");
     fseek(file, 0, SEEK_END);
