@@ -138,6 +138,8 @@ START_TEST(required_callbacks_of_backends)
     struct iod_error error = {0};
     static const struct iod_block_class block = {.size = sizeof(block), .name = "b"};
     static const struct iod_chardev_class chardev = {.size = sizeof(chardev), .name = "c"};
+    static const struct iod_netdev_class netdev = {.size = sizeof(netdev), .name = "n"};
+    static const struct iod_netdev_class *const netdevs[] = {&netdev, NULL};
     static const struct iod_block_class *const blocks[] = {&block, NULL};
     static const struct iod_chardev_class *const chardevs[] = {&chardev, NULL};
     struct iod_module module = {.size = sizeof(module), .abi = IOD_ABI, .blocks = blocks};
@@ -146,6 +148,12 @@ START_TEST(required_callbacks_of_backends)
     module = (struct iod_module){.size = sizeof(module), .abi = IOD_ABI, .chardevs = chardevs};
     ck_assert_int_eq(modules_add(modules, &module, "m", &error), -EINVAL);
     ck_says(error, "character backend 'c' lacks its name, open or write");
+    module = (struct iod_module){.size = sizeof(module), .abi = IOD_ABI, .netdevs = netdevs};
+    ck_assert_int_eq(modules_add(modules, &module, "m", &error), -EINVAL);
+    ck_says(error, "network backend 'n' lacks its name, open, send or receive_again");
+    /* A module that was built before there were any: what lies behind its table is not looked at. */
+    module.size = offsetof(struct iod_module, netdevs);
+    ck_assert_int_eq(modules_add(modules, &module, "m", &error), 0);
     modules_destroy(modules);
 }
 END_TEST

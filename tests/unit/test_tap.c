@@ -476,7 +476,61 @@ START_TEST(queues_of_existing)
 }
 END_TEST
 
+/* One that another device has already: its queues would take frames away from each other. */
+START_TEST(queues_in_use)
+{
+    must("ip tuntap add dev many mode tap multi_queue");
+    nic_pairs = 2;
+    struct fake_xen *fake = nic_start("netdev=tap,ifname=many");
+    ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 2), 0);
+    struct nic *first = nic;
+    nic_fails("netdev=tap,ifname=many", "tap many: another process uses it");
+    nic = first;
+    nic_stop(fake);
+    fake = nic_start("netdev=tap,ifname=many"); /* at once again */
+    nic_stop(fake);
+}
+END_TEST
+
 /* ---- what the host does ---- */
+
+/* With sndbuf= the guest waits for a slow network instead of losing frames there. */
+START_TEST(send_waits)
+{
+    uint8_t frame[1000];
+    must("ip link add br0 type bridge && ip link add v0 type veth peer name v1 && ip link set v0 master br0 && "
+         "ip link set br0 up && ip link set v0 up && ip link set v1 up");
+    if (run("tc qdisc add dev v0 root tbf rate 400kbit burst 3000 limit 1000000 2>/dev/null") != 0) {
+        fprintf(stderr, "send_waits: skipped: this kernel has no tbf\n");
+        return;
+    }
+    struct fake_xen *fake = nic_start("netdev=tap,bridge=br0,sndbuf=16384");
+    int host = host_open("v1", false);
+    unsigned taken = 0, arrived = 0;
+    for (unsigned round = 0; round < 3; round++) {
+        int result;
+        for (frame_fill(frame, sizeof(frame), taken); (result = nic_send(0, NULL, frame, sizeof(frame))) == 0;
+             frame_fill(frame, sizeof(frame), taken)) {
+            taken++;
+            ck_assert_uint_lt(taken, 100);
+        }
+        ck_assert_int_eq(result, -EAGAIN);
+        ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), -EAGAIN);
+        unsigned writable = nic->writable;
+        nic_await(fake, &nic->writable, writable + 1);
+    }
+    for (unsigned i = 0; i < 300 && arrived < taken; i++) {
+        while (host_take(host, frame, sizeof(frame)) > 0) {
+            ck_assert(frame_good(frame, sizeof(frame), arrived));
+            arrived++;
+        }
+        fake_run_ms(fake, 10);
+    }
+    ck_assert_uint_eq(arrived, taken);
+    ck_assert_uint_eq(nic_counters()->send_dropped, 0);
+    nic_stop(fake);
+}
+END_TEST
 
 START_TEST(link_and_mtu_follow)
 {
@@ -700,7 +754,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         made_and_gone, names_and_settings, existing_is_kept, others_are_left_alone, bridge_port, frames_both_ways,
-        receive_waits, stopped_hears_nothing, cost_of_a_frame, offloads, many_queues, queues_of_existing,
+        receive_waits, stopped_hears_nothing, cost_of_a_frame, offloads, many_queues, queues_of_existing, queues_in_use, send_waits,
         link_and_mtu_follow, interface_deleted, script_runs, script_fails, script_that_hangs, script_that_chatters,
         script_and_a_dead_guest,
     };
