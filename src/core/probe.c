@@ -2,6 +2,8 @@
 /* The points by name, and those of the rooms above the core. */
 #include <string.h>
 
+#include <ioreqd/block.h>
+
 #include "core/points.h"
 #include "core/trace.h"
 
@@ -35,13 +37,13 @@ int probe_find(const char *name)
 
 /* ---- shape QUEUE: what the device's own counters make of it ---- */
 
-static void count_kick(struct iod_device *device, uint64_t second)
+static void count_kick(struct iod_device *device, uint64_t first, uint64_t second)
 {
     device->watch.kicks++;
 }
 
 /* The memory of a real request is mapped for good reason: a piece for its ring, its header and each sector. */
-static void count_pop(struct iod_device *device, uint64_t bytes)
+static void count_pop(struct iod_device *device, uint64_t first, uint64_t bytes)
 {
     struct guest_watch *watch = &device->guest->watch;
     uint64_t allowance = watch->allowance + ALLOWANCE_CHAIN + bytes / ALLOWANCE_BYTES;
@@ -49,33 +51,42 @@ static void count_pop(struct iod_device *device, uint64_t bytes)
     device->watch.pops++;
 }
 
-static void count_push(struct iod_device *device, uint64_t second)
+static void count_push(struct iod_device *device, uint64_t first, uint64_t second)
 {
     device->watch.pushes++;
 }
 
-static void count_interrupt(struct iod_device *device, uint64_t second)
+static void count_interrupt(struct iod_device *device, uint64_t first, uint64_t second)
 {
     device->watch.interrupts++;
 }
 
-static void count_reset(struct iod_device *device, uint64_t second)
+static void count_reset(struct iod_device *device, uint64_t first, uint64_t second)
 {
     device->watch.resets++;
     limit_charge(device->guest, DEED_RESET, 1);
 }
 
 /* The kernel's part of a request is not measured: a copy of its bytes is what it costs at least. */
-static void count_submit(struct iod_device *device, uint64_t bytes)
+static void count_submit(struct iod_device *device, uint64_t operation, uint64_t bytes)
 {
-    device->watch.submits++;
-    device->watch.submitted_bytes += bytes;
+    struct device_watch *watch = &device->watch;
+
+    watch->submits++;
+    watch->submitted_bytes += bytes;
+    if (operation == IOD_BLOCK_READ) {
+        watch->reads++;
+        watch->read_bytes += bytes;
+    } else if (operation == IOD_BLOCK_WRITE) {
+        watch->writes++;
+        watch->written_bytes += bytes;
+    }
     if (__builtin_expect(device->guest->watch.account.measured, 0)) {
         limit_spend(device->guest, SUBMIT_NS + bytes / SUBMIT_BYTES_PER_NS);
     }
 }
 
-static void count_finish(struct iod_device *device, uint64_t second)
+static void count_finish(struct iod_device *device, uint64_t first, uint64_t second)
 {
     device->watch.finishes++;
 }
@@ -92,7 +103,7 @@ static void look_queue(enum probe probe, struct iod_device *device, unsigned que
     { \
         struct guest *guest = device->guest; \
         USDT(name, guest->domid, device->id, queue, first, second); \
-        count_##name(device, second); \
+        count_##name(device, first, second); \
         if (point_passed(guest, PROBE_##name)) { \
             look_queue(PROBE_##name, device, queue, first, second); \
         } \

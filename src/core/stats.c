@@ -81,7 +81,8 @@ void stats_inspect_device(const struct iod_device *device, struct inspector *ins
         {"accesses", watch->accesses}, {"guest-errors", device->guest_errors}, {"resets", watch->resets},
         {"kicks", watch->kicks}, {"pops", watch->pops}, {"pushes", watch->pushes},
         {"interrupts", watch->interrupts}, {"submits", watch->submits}, {"finishes", watch->finishes},
-        {"submitted-bytes", watch->submitted_bytes}, {"frames-received", watch->received},
+        {"submitted-bytes", watch->submitted_bytes}, {"reads", watch->reads}, {"read-bytes", watch->read_bytes},
+        {"writes", watch->writes}, {"written-bytes", watch->written_bytes}, {"frames-received", watch->received},
         {"bytes-received", watch->received_bytes}, {"frames-sent", watch->sent}, {"bytes-sent", watch->sent_bytes},
     };
     for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++) {

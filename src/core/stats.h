@@ -13,7 +13,8 @@
  *   limit { limited (boolean, now), times, seconds (limited in all), delayed (accesses that waited for their turn),
  *           points (now: of this second), share-ppm (of the loop's time in the last second it was measured) }
  * stats of a device: accesses (handler calls), guest-errors, kicks, pops, pushes, interrupts, submits, finishes,
- *   submitted-bytes, frames-received, bytes-received, frames-sent, bytes-sent, regions [ { name, hits } ]
+ *   submitted-bytes; of them reads, read-bytes, writes, written-bytes; frames-received, bytes-received, frames-sent,
+ *   bytes-sent, regions [ { name, hits } ]
  * stats of a server: accesses (requests taken), ring (of them by the buffered ring)
  */
 #ifndef CORE_STATS_H

@@ -90,6 +90,7 @@ struct server_watch {
 struct device_watch {
     uint64_t accesses;
     uint64_t kicks, pops, pushes, interrupts, resets, submits, finishes, submitted_bytes;
+    uint64_t reads, read_bytes, writes, written_bytes; /* of the submits */
     uint64_t received, received_bytes, sent, sent_bytes;
     struct histogram *latency;
 };
