@@ -19,7 +19,7 @@ extern const char *const top_sort_names[SORT_COUNT];
 
 /* Rates are per second. */
 struct top_rates {
-    double accesses, requests, request_bytes, receive_bytes, send_bytes;
+    double accesses, reads, writes, request_bytes, receive_bytes, send_bytes;
 };
 struct top_row {
     const char *guest, *state; /* of the sample */

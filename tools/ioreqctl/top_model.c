@@ -51,7 +51,8 @@ static struct top_rates device_rates(const json_t *device, const json_t *before,
 {
     return (struct top_rates){
         .accesses = difference(device, before, "accesses", seconds),
-        .requests = difference(device, before, "submits", seconds),
+        .reads = difference(device, before, "reads", seconds),
+        .writes = difference(device, before, "writes", seconds),
         .request_bytes = difference(device, before, "submitted-bytes", seconds),
         .receive_bytes = difference(device, before, "bytes-received", seconds),
         .send_bytes = difference(device, before, "bytes-sent", seconds),
@@ -113,7 +114,8 @@ static void rate(const struct top *top, struct top_row *row)
     json_array_foreach(json_object_get(row->now, "devices"), i, device)
     {
         struct top_rates rates = top_device_rates(top, row, device);
-        row->rates.requests += rates.requests;
+        row->rates.reads += rates.reads;
+        row->rates.writes += rates.writes;
         row->rates.request_bytes += rates.request_bytes;
         row->rates.receive_bytes += rates.receive_bytes;
         row->rates.send_bytes += rates.send_bytes;

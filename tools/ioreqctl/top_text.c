@@ -6,11 +6,11 @@
 
 #include "top.h"
 
-#define FIXED 67 /* columns of all but the guest's name */
+#define FIXED 69 /* columns of all but the guest's name */
 
 static unsigned name_width(unsigned columns)
 {
-    unsigned width = columns > FIXED + 12 ? columns - FIXED : 12;
+    unsigned width = columns > FIXED + 11 ? columns - FIXED : 11;
 
     return width > 40 ? 40 : width;
 }
@@ -89,18 +89,18 @@ void top_title(const struct top *top, char line[TOP_LINE_MAX], unsigned columns)
 
 void top_head(char line[TOP_LINE_MAX], unsigned columns)
 {
-    snprintf(line, TOP_LINE_MAX, "%-*s %5s %-5s %5s %5s %5s %5s %5s %5s %5s %4s %5s",
-             (int)name_width(columns), "GUEST", "DOMID", "STATE", "ACC/s", "REQ/s", "DSKB", "NETRX", "NETTX",
-             "p50", "p99", "WAIT", "MAP");
+    snprintf(line, TOP_LINE_MAX, "%-*s %5s %-4s %5s %5s %5s %5s %5s %5s %5s %5s %3s %5s",
+             (int)name_width(columns), "GUEST", "DOMID", "STAT", "ACC/s", "RD/s", "WR/s", "DSKB", "NETRX",
+             "NETTX", "p50", "p99", "WT", "MAP");
     cut(line, columns);
 }
 
 static const char *short_state(const char *state)
 {
-    static const char *const names[][2] = {
-        {"running", "run"},    {"waiting", "wait"},    {"attaching", "attch"}, {"paused", "pause"},
-        {"suspended", "susp"}, {"detaching", "detch"}, {"stopping", "stop"},   {"failed", "fail"},
-        {"limited", "limit"},  {"stopped", "stop"}};
+    static const char *const names[][2] = {{"running", "run"},   {"waiting", "wait"},   {"attaching", "atta"},
+                                           {"paused", "paus"},   {"suspended", "susp"}, {"detaching", "deta"},
+                                           {"stopping", "stop"}, {"failed", "fail"},    {"limited", "lim"},
+                                           {"stopped", "stop"}};
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (!strcmp(state, names[i][0])) {
@@ -112,11 +112,15 @@ static const char *short_state(const char *state)
 
 static void put_rates(char *at, size_t size, const struct top_rates *rates, bool rated)
 {
-    char text[5][SHORT_MAX];
+    const double values[] = {rates->accesses,      rates->reads,         rates->writes,
+                             rates->request_bytes, rates->receive_bytes, rates->send_bytes};
+    char text[SHORT_MAX];
+    int length = 0;
 
-    snprintf(at, size, "%5s %5s %5s %5s %5s", tiny_rate(text[0], rates->accesses, rated),
-             tiny_rate(text[1], rates->requests, rated), tiny_rate(text[2], rates->request_bytes, rated),
-             tiny_rate(text[3], rates->receive_bytes, rated), tiny_rate(text[4], rates->send_bytes, rated));
+    for (unsigned i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        length += snprintf(at + length, size - (size_t)length, "%s%5s", i ? " " : "",
+                           tiny_rate(text, values[i], rated));
+    }
 }
 
 void top_line(const struct top_row *row, char line[TOP_LINE_MAX], unsigned columns)
@@ -125,7 +129,7 @@ void top_line(const struct top_row *row, char line[TOP_LINE_MAX], unsigned colum
     int width = (int)name_width(columns);
 
     put_rates(rates, sizeof(rates), &row->rates, row->rated);
-    snprintf(line, TOP_LINE_MAX, "%-*.*s %5s %-5.5s %s %5s %5s %4" PRIu64 " %5s", width, width, row->guest,
+    snprintf(line, TOP_LINE_MAX, "%-*.*s %5s %-4.4s %s %5s %5s %3" PRIu64 " %5s", width, width, row->guest,
              row->domid, short_state(row->state), rates, tiny_time(p50, row->p50_ns),
              tiny_time(p99, row->p99_ns), row->stuck, tiny_bytes(mapped, row->mapped));
     cut(line, columns);
@@ -136,7 +140,7 @@ void top_device_line(const struct top *top, const struct top_row *row, const jso
 {
     struct top_rates rates = top_device_rates(top, row, device);
     char text[160];
-    int width = (int)name_width(columns) + 10;
+    int width = (int)name_width(columns) + 9;
 
     put_rates(text, sizeof(text), &rates, row->rated);
     snprintf(line, TOP_LINE_MAX, "  %-*.*s %s", width, width, member_text(device, "id"), text);
