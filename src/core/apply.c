@@ -1,11 +1,264 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A source's whole list of guests, made so with the least change. */
+/*
+ * A source's whole list of guests, made so with the least change. First the whole plan is checked and everything that
+ * needs memory is made; then it is carried out: specs are exchanged, and guest_reconcile does the rest.
+ *
+ * What would hurt a guest that runs is refused, and with it the list: a device whose driver is still at work (as
+ * REMOVAL_ASK does; a changed device is one that goes and one that comes), and options that a running guest can't change.
+ */
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
 #include "core/inside.h"
+#include "core/options.h"
+
+struct plan {
+    struct daemon *daemon;
+    const char *source;
+    const struct guest_spec *guests;
+    unsigned count;
+    struct guest **there;      /* by guest of the list; NULL: a new one */
+    struct guest **made;       /* the new ones */
+    struct guest_spec *wanted; /* of those that are there: with the ids that their devices have */
+};
+
+/* Whose the error is, and where that stands. */
+static int name_guest(const struct guest_spec *spec, struct iod_error *error)
+{
+    struct iod_error plain = *error;
+    return iod_fail(error, plain.code, "%.100s%sguest %.60s: %.300s", spec->origin ? spec->origin : "",
+                    spec->origin ? ": " : "", spec->domain, plain.text);
+}
+
+/* ---- who is who ---- */
+
+static bool same_domain(const char *one, const char *other)
+{
+    uint64_t x, y;
+    if (!option_parse_number(one, &x) && !option_parse_number(other, &y)) {
+        return x == y;
+    }
+    return !strncmp(one, "uuid:", 5) ? !strcasecmp(one, other) : !strcmp(one, other);
+}
+
+static bool of_source(const struct guest *guest, const char *source)
+{
+    return guest->source && !strcmp(guest->source, source) && !guest->forget;
+}
+
+static struct guest *find_there(const struct plan *plan, const char *domain)
+{
+    struct guest *guest;
+    list_for_each(guest, &plan->daemon->guests, struct guest, link) {
+        if (of_source(guest, plan->source) && same_domain(guest->spec.domain, domain)) {
+            return guest;
+        }
+    }
+    return NULL;
+}
+
+static bool listed(const struct plan *plan, const struct guest *guest)
+{
+    for (unsigned i = 0; i < plan->count; i++) {
+        if (plan->there[i] == guest) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int check_twice(const struct plan *plan, struct iod_error *error)
+{
+    for (unsigned i = 0; i < plan->count; i++) {
+        for (unsigned k = 0; k < i; k++) {
+            const char *origin = plan->guests[k].origin;
+            if (same_domain(plan->guests[i].domain, plan->guests[k].domain)) {
+                iod_fail(error, EEXIST, "is in the list twice (the other: %.100s)", origin ? origin : "above");
+                return name_guest(&plan->guests[i], error);
+            }
+        }
+    }
+    return 0;
+}
+
+/* ---- one guest's new spec ---- */
+
+/* The old device of this text, if none of the new ones before it is that one. */
+static const struct device_spec *old_of(const struct guest_spec *old, const struct guest_spec *wanted, unsigned index)
+{
+    const char *text = wanted->devices[index].text;
+    unsigned earlier = 0;
+    for (unsigned i = 0; i < index; i++) {
+        earlier += !strcmp(wanted->devices[i].text, text);
+    }
+    for (unsigned i = 0; i < old->device_count; i++) {
+        if (!strcmp(old->devices[i].text, text) && earlier-- == 0) {
+            return &old->devices[i];
+        }
+    }
+    return NULL;
+}
+
+/* Devices that stay keep the ids that they were given, wherever they stand now. */
+static int keep_ids(const struct guest_spec *old, struct guest_spec *wanted)
+{
+    for (unsigned i = 0; i < wanted->device_count; i++) {
+        const struct device_spec *same = old_of(old, wanted, i);
+        if (same && same->named && spec_set_id(&wanted->devices[i], device_spec_get(same, "id"))) {
+            return -ENOMEM;
+        }
+    }
+    return spec_name_devices(wanted);
+}
+
+static const char *fixed_difference(const struct guest_spec *one, const struct guest_spec *other)
+{
+    return one->arch != other->arch             ? "arch"
+           : one->type != other->type           ? "type"
+           : one->beside != other->beside       ? "beside"
+           : one->bufioreq != other->bufioreq   ? "bufioreq"
+           : one->map_limit != other->map_limit ? "map-limit"
+           : one->slots != other->slots         ? "slots"
+                                                : NULL;
+}
+
+static bool is_live(const struct guest *guest)
+{
+    return guest->state >= GUEST_CLEANING && guest->state <= GUEST_STOPPING;
+}
+
+/* Would its devices that the spec (NULL: none) does not have let themselves be taken off? */
+static int check_removals(struct guest *guest, const struct guest_spec *wanted, struct iod_error *error)
+{
+    struct guest *host = guest_host(guest);
+    struct iod_device *device;
+    if (host->state != GUEST_RUNNING || host->dead) {
+        return 0;
+    }
+    list_for_each(device, &host->devices, struct iod_device, link) {
+        const struct device_spec *spec = wanted ? spec_find(wanted, device->id) : NULL;
+        bool same = spec && device_spec_equal(spec, &device->spec);
+        if (device->owner != guest || device->hidden || device->detach || same) {
+            continue;
+        }
+        if (!device_is_removable(device, error)) {
+            if (error->code == EINPROGRESS && !device->asking) {
+                ask_begin(device, NULL); /* when the guest has let it go, the same list finds it gone */
+            }
+            struct iod_error why = *error;
+            return iod_fail(error, EBUSY, "%.60s of guest %.60s would go, but: %.300s", device->id,
+                            guest->spec.domain, why.text);
+        }
+    }
+    return 0;
+}
+
+static int plan_guest(struct plan *plan, unsigned index, struct iod_error *error)
+{
+    const struct guest_spec *spec = &plan->guests[index];
+    struct guest *guest = plan->there[index] = find_there(plan, spec->domain);
+    struct guest_spec trial = *spec;
+    if (guest && trial.type == GUEST_UNKNOWN && is_live(guest)) {
+        trial.type = guest->type;
+    }
+    if (guest_check_spec(plan->daemon, &trial, error)) {
+        return -error->code; /* it says where */
+    }
+    if (!guest) {
+        guest = plan->made[index] = guest_create(plan->daemon, spec, error);
+        if (guest) {
+            guest->source = strdup(plan->source);
+        }
+        return guest && guest->source ? 0 : iod_fail(error, ENOMEM, "out of memory");
+    }
+    struct guest_spec *wanted = &plan->wanted[index];
+    if (guest_spec_copy(wanted, spec) || keep_ids(&guest->spec, wanted)) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    const char *fixed = fixed_difference(&guest->spec, wanted);
+    if (fixed && is_live(guest)) {
+        iod_fail(error, EBUSY, "it is %s: its %s can't be changed before it is shut down or detached",
+                 guest->shown_state, fixed);
+        return name_guest(spec, error);
+    }
+    return check_removals(guest, wanted, error) ? name_guest(spec, error) : 0;
+}
+
+static int check(struct plan *plan, struct iod_error *error)
+{
+    struct guest *guest;
+    int result = check_twice(plan, error);
+    for (unsigned i = 0; i < plan->count && !result; i++) {
+        result = plan_guest(plan, i, error);
+    }
+    list_for_each(guest, &plan->daemon->guests, struct guest, link) {
+        if (!result && of_source(guest, plan->source) && !listed(plan, guest)) {
+            result = check_removals(guest, NULL, error);
+        }
+    }
+    return result;
+}
+
+/* ---- doing it: nothing here can fail ---- */
+
+static void change_guest(struct guest *guest, struct guest_spec *wanted)
+{
+    struct guest_spec old = guest->spec;
+    guest->spec = *wanted;
+    *wanted = old; /* freed with the plan */
+    additions_retry(guest);
+    guest_try_again(guest);
+    guest_reconcile(guest);
+}
+
+static void carry_out(struct plan *plan)
+{
+    struct guest *guest;
+    list_for_each(guest, &plan->daemon->guests, struct guest, link) {
+        if (of_source(guest, plan->source) && !listed(plan, guest)) {
+            guest_forget(guest);
+        }
+    }
+    for (unsigned i = 0; i < plan->count; i++) {
+        if (plan->there[i]) {
+            change_guest(plan->there[i], &plan->wanted[i]);
+        }
+    }
+    for (unsigned i = 0; i < plan->count; i++) {
+        if (plan->made[i]) {
+            daemon_take_on(plan->daemon, plan->made[i]);
+            plan->made[i] = NULL;
+        }
+    }
+}
 
 int daemon_apply(struct daemon *daemon, const char *source, const struct guest_spec *guests, unsigned count,
                  struct iod_error *error)
 {
-    return iod_fail(error, EOPNOTSUPP, "not yet");
+    struct plan plan = {.daemon = daemon, .source = source, .guests = guests, .count = count};
+    if (daemon->stopping) {
+        return iod_fail(error, EBUSY, "the daemon is ending");
+    }
+    plan.there = calloc(count + 1, sizeof(*plan.there));
+    plan.made = calloc(count + 1, sizeof(*plan.made));
+    plan.wanted = calloc(count + 1, sizeof(*plan.wanted));
+    int result = plan.there && plan.made && plan.wanted ? check(&plan, error)
+                                                        : iod_fail(error, ENOMEM, "out of memory");
+    if (!result) {
+        carry_out(&plan);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        if (plan.made) {
+            guest_destroy(plan.made[i]);
+        }
+        if (plan.wanted) {
+            guest_spec_finish(&plan.wanted[i]);
+        }
+    }
+    free(plan.there);
+    free(plan.made);
+    free(plan.wanted);
+    return result;
 }

@@ -43,7 +43,7 @@ bool letting_go(struct daemon *daemon)
 {
     struct guest *guest;
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (guest->state == GUEST_STOPPING) {
+        if (guest->state == GUEST_STOPPING || guest->forget) {
             return true;
         }
         for (struct list *l = guest->devices.next; l != &guest->devices; l = l->next) {
@@ -202,8 +202,10 @@ static void addition_try(void *self)
     if (addition->device || addition->failed || guest_host(addition->owner)->state != GUEST_RUNNING) {
         return;
     }
-    addition->error = addition_make(addition, &error);
-    if (addition->error) {
+    addition->error = 0;
+    int result = addition_make(addition, &error); /* an open that ends at once has said so already */
+    if (result) {
+        addition->error = result;
         snprintf(addition->why, sizeof(addition->why), "%s", error.text);
         addition_failed(addition);
     }
@@ -257,6 +259,7 @@ void additions_retry(struct guest *guest)
     struct addition *addition;
     list_for_each(addition, &guest->additions, struct addition, link) {
         if (addition->failed) {
+            guest->why[0] = '\0';
             addition_free(addition);
         }
     }

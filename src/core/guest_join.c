@@ -35,6 +35,10 @@ bool guest_join(struct guest *guest)
     }
     guest_log(guest, IOD_LOG_INFO, "is served already, as %s: the devices of %s are added there", host->spec.domain,
               guest->spec.domain);
+    if (spec_rename(&guest->spec, host)) {
+        guest_retry_in(guest, HOST_INTERVAL_NS);
+        return true;
+    }
     guest->state = GUEST_JOINED;
     guest->host = host;
     list_add_tail(&host->joined, &guest->join_link);

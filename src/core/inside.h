@@ -267,6 +267,7 @@ void device_tell(const struct iod_device *device, enum daemon_event_kind kind, c
 /* status.c */
 /* By the text it was added as, or its domain's domid, name, uuid; NULL with *error filled. */
 struct guest *guest_find(struct daemon *daemon, const char *domain, struct iod_error *error);
+void guest_status_of(struct guest *guest, struct guest_status *status);
 struct guest *guest_host(struct guest *guest); /* who serves its domain: itself, or the one it is joined to */
 /* Notes why not all is well, for daemon_guest_status. */
 void guest_note(struct guest *guest, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -288,6 +289,7 @@ void guest_pause_device(struct iod_device *device); /* of a guest that is paused
 int spec_name_devices(struct guest_spec *spec); /* gives ids to those that have none. -ENOMEM */
 /* An id for the last of the spec's devices (or one of them) that neither the spec nor the host (may be NULL) has. */
 int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct guest *host);
+int spec_set_id(struct device_spec *device, const char *id); /* that the text does not have. -ENOMEM */
 /* Other ids for those that the core named, where the host has a device of that id already. -ENOMEM */
 int spec_rename(struct guest_spec *spec, struct guest *host);
 int spec_append(struct guest_spec *spec, const struct device_spec *device); /* a copy */
@@ -358,13 +360,13 @@ void dispatch_run(struct daemon *daemon);         /* serves the run queue once, 
 void dispatch_forget_device(struct iod_device *device); /* ends its deferred access, wakes its waiters */
 void dispatch_wake_waiters(struct iod_device *device);
 void dispatch_flush(struct daemon *daemon);
-
 void dispatch_turn(struct guest *guest);          /* a limited guest's accesses, as long as its credit lasts */
 void dispatch_resume(struct guest *guest);        /* it is limited no more */
 
 /* cursor.c */
 void dispatch_give_up(struct iod_access *access); /* a read waits for its device no more, and gets all ones */
 void dispatch_forget_access(struct iod_access *access); /* a handler's late end included finds it no more */
+
 /* device_keys.c */
 int device_parse_keys(struct iod_device *device, unsigned index, struct iod_error *error);
 

@@ -29,6 +29,7 @@ struct guest_memory {
     struct guest *guest;
     struct hypervisor *hv;
     uint64_t limit, mapped; /* bytes */
+    uint64_t hits, misses;  /* of memory_get */
     struct chunk **buckets;
     uint32_t bucket_count, chunk_count;
     struct list idle;
@@ -184,7 +185,9 @@ void *memory_get(struct guest_memory *memory, uint64_t address, size_t *room, st
     if (!found) {
         found = table_find(memory, gfn, 1);
     }
+    memory->hits += found != NULL;
     if (!found) {
+        memory->misses++;
         found = map_missing(memory, gfn);
     }
     if (!found) {
@@ -277,4 +280,13 @@ int memory_copy(struct guest_memory *memory, uint64_t address, void *bytes, size
         length -= part;
     }
     return 0;
+}
+
+void memory_inspect(const struct guest_memory *memory, struct inspector *inspector)
+{
+    inspector->number(inspector, "mapped", memory->mapped);
+    inspector->number(inspector, "limit", memory->limit);
+    inspector->number(inspector, "pieces", memory->chunk_count);
+    inspector->number(inspector, "hits", memory->hits);
+    inspector->number(inspector, "misses", memory->misses);
 }

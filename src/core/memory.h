@@ -31,6 +31,10 @@ void memory_put(struct guest_memory *memory, struct chunk *chunk);
 
 int memory_copy(struct guest_memory *memory, uint64_t address, void *bytes, size_t length, bool to_guest);
 
+struct inspector;
+/* In the object that is open: bytes mapped, their limit, how often a page was there already. */
+void memory_inspect(const struct guest_memory *memory, struct inspector *inspector);
+
 /* The device is quiet: its windows let go of their pages until they are used again. */
 void windows_release(struct iod_device *device);
 void windows_destroy(struct iod_device *device);

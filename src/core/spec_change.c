@@ -42,6 +42,13 @@ static void default_id(char *id, size_t size, const char *name, unsigned number)
     snprintf(id, size, "%.60s%s%u", name, digit ? "-" : "", number);
 }
 
+int spec_set_id(struct device_spec *device, const char *id)
+{
+    int result = give_id(device, id);
+    device->named = !result;
+    return result;
+}
+
 int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct guest *host)
 {
     char id[96];
@@ -49,9 +56,7 @@ int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct gue
     do { /* by place in the spec; a number that is taken is skipped */
         default_id(id, sizeof(id), device->name, number++);
     } while (spec_find(spec, id) || (host && guest_device(host, id)));
-    int result = give_id(device, id);
-    device->named = !result;
-    return result;
+    return spec_set_id(device, id);
 }
 
 int spec_name_devices(struct guest_spec *spec)

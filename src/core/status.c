@@ -64,6 +64,7 @@ static bool all_answer(struct guest *guest, struct guest_status *status)
     for (unsigned i = 0; i < guest->spec.device_count; i++) {
         const char *id = device_spec_get(&guest->spec.devices[i], "id");
         const struct iod_device *device = guest_device(host, id);
+        device = device && device->owner == guest ? device : NULL;
         if (device && device->state == DEVICE_BROKEN) {
             snprintf(status->why, sizeof(status->why), "%.60s: %.160s", id, device->why);
             return false;
@@ -78,13 +79,8 @@ static bool all_answer(struct guest *guest, struct guest_status *status)
     return true;
 }
 
-int daemon_guest_status(struct daemon *daemon, const char *domain, struct guest_status *status,
-                        struct iod_error *error)
+void guest_status_of(struct guest *guest, struct guest_status *status)
 {
-    struct guest *guest = guest_find(daemon, domain, error);
-    if (!guest) {
-        return -ENOENT;
-    }
     struct guest *host = guest_host(guest);
     *status = (struct guest_status){.domain = guest->spec.domain,
                                     .domid = host->have_domid ? host->domid : -1,
@@ -101,5 +97,15 @@ int daemon_guest_status(struct daemon *daemon, const char *domain, struct guest_
         snprintf(status->why, sizeof(status->why), host->have_domid ? "its domain does not exist yet"
                                                                     : "no domain of this name or uuid is introduced");
     }
+}
+
+int daemon_guest_status(struct daemon *daemon, const char *domain, struct guest_status *status,
+                        struct iod_error *error)
+{
+    struct guest *guest = guest_find(daemon, domain, error);
+    if (!guest) {
+        return -ENOENT;
+    }
+    guest_status_of(guest, status);
     return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A function's life: made in create, reset to its first configuration, saved as the bytes the guest sees. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +72,36 @@ static void function_destroy(struct device_part *part)
     free(pci);
 }
 
+static void function_inspect(const struct device_part *part, struct inspector *inspector)
+{
+    const struct iod_pci *pci = list_entry(part, struct iod_pci, part);
+    char addr[16];
+
+    snprintf(addr, sizeof(addr), "%02x.%x", pci->devfn / PCI_FUNCTIONS, pci->devfn % PCI_FUNCTIONS);
+    inspector->text(inspector, "addr", addr);
+    inspector->number(inspector, "vendor", pci_get16(pci, PCI_VENDOR_ID));
+    inspector->number(inspector, "device", pci_get16(pci, PCI_DEVICE_ID));
+    inspector->boolean(inspector, "bus-master", iod_pci_bus_master(pci));
+    inspector->boolean(inspector, "msi-x", pci->msix && (pci_get16(pci, pci->msix + PCI_MSIX_FLAGS) &
+                                                         PCI_MSIX_FLAGS_ENABLE));
+    inspector->boolean(inspector, "intx", pci->driven);
+    inspector->begin_list(inspector, "bars");
+    for (unsigned i = 0; i < PCI_BARS; i++) {
+        const struct pci_bar *bar = &pci->bars[i];
+
+        if (bar->region) {
+            inspector->begin_object(inspector, NULL);
+            inspector->number(inspector, "index", i);
+            inspector->number(inspector, "size", bar->size);
+            if (bar->shown) {
+                inspector->number(inspector, "start", bar->at);
+            }
+            inspector->end(inspector);
+        }
+    }
+    inspector->end(inspector);
+}
+
 static const struct device_part_ops function_ops = {
     .name = "pci",
     .fields = pci_fields,
@@ -80,6 +111,7 @@ static const struct device_part_ops function_ops = {
     .load = function_load,
     .destroy = function_destroy,
     .removable = function_removable,
+    .inspect = function_inspect,
 };
 
 /* The type 0 header; what is not set here reads 0, as a function without ROM or INTx pin must. */

@@ -297,6 +297,15 @@ void virtio_kick(struct iod_virtio *virtio, uint32_t queue)
     uint8_t status = virtio_regs(virtio)->status;
 
     probe_kick(virtio->device, queue, 0, 0);
+    if (!(status & DRIVER_BITS)) {
+        if (!(status & VIRTIO_CONFIG_S_NEEDS_RESET)) {
+            iod_virtio_broken(virtio, "its driver is at work, and the device is in reset: was the guest restored or "
+                                      "migrated? The state of its devices was not; it must load the driver again, "
+                                      "or reboot");
+        }
+        limit_charge_device(virtio->device, DEED_EMPTY_KICK, 1);
+        return;
+    }
     if (queue >= virtio->count || !virtq_regs(&virtio->queues[queue])->enabled) {
         iod_guest_error(virtio->device, "a notification for queue %u, which is not enabled", queue);
         return;
@@ -411,6 +420,47 @@ static int virtio_load(struct device_part *part, struct iod_reader *reader, stru
     return 0;
 }
 
+static bool virtio_removable(struct device_part *part, struct iod_error *error)
+{
+    struct iod_virtio *virtio = from_part(part);
+
+    if (virtio_regs(virtio)->status & DRIVER_BITS) {
+        iod_fail(error, EBUSY,
+                 "%s: the guest's driver still drives it: unbind or unplug it in the guest first, or use --force",
+                 iod_device_id(virtio->device));
+        return false;
+    }
+    return true;
+}
+
+static void virtio_inspect(const struct device_part *part, struct inspector *inspector)
+{
+    const struct iod_virtio *virtio = list_entry(part, struct iod_virtio, part);
+    const struct virtio_regs *regs = virtio_regs(virtio);
+
+    inspector->text(inspector, "transport", virtio->transport->name);
+    inspector->number(inspector, "device-id", virtio->class->device_id);
+    inspector->number(inspector, "status", regs->status);
+    inspector->boolean(inspector, "driver-ok", regs->status & VIRTIO_CONFIG_S_DRIVER_OK);
+    inspector->boolean(inspector, "needs-reset", regs->status & VIRTIO_CONFIG_S_NEEDS_RESET);
+    inspector->number(inspector, "features", iod_virtio_features(virtio));
+    inspector->begin_list(inspector, "queues");
+    for (unsigned i = 0; i < virtio->count; i++) {
+        const struct iod_virtq *queue = &virtio->queues[i];
+        const struct virtq_regs *ring = virtq_regs(queue);
+
+        inspector->begin_object(inspector, NULL);
+        inspector->number(inspector, "index", i);
+        inspector->number(inspector, "size", ring->enabled ? ring->size : queue->max);
+        inspector->boolean(inspector, "ready", ring->enabled);
+        inspector->number(inspector, "in-flight", queue->in_flight);
+        inspector->number(inspector, "next-avail", ring->next_avail);
+        inspector->number(inspector, "used", ring->used);
+        inspector->end(inspector);
+    }
+    inspector->end(inspector);
+}
+
 static void virtio_destroy(struct device_part *part)
 {
     struct iod_virtio *virtio = from_part(part);
@@ -442,6 +492,8 @@ static const struct device_part_ops virtio_part_ops = {
     .reset = virtio_reset,
     .load = virtio_load,
     .destroy = virtio_destroy,
+    .inspect = virtio_inspect,
+    .removable = virtio_removable,
 };
 
 /* ---- making one ---- */
