@@ -2,7 +2,9 @@
 /* virtio-net as ioreqd serves it, at a real tap: frames of all kinds both ways, nothing lost, each way to stop. */
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -407,6 +409,81 @@ START_TEST(queue_disabled_while_it_waits)
 }
 END_TEST
 
+/* ---- a guest gone wild ---- */
+
+static atomic_bool scribbling;
+
+/* Random numbers, small ones and addresses too, at random places of rings and buffers, as fast as it goes. */
+static void *scribble(void *self)
+{
+    uint8_t *memory = mock_guest_ram(rig.f.guest, mock_ram_base(rig.f.guest) + NIC_ARENA_OFFSET, NIC_ARENA_SIZE);
+    size_t used = rig.driver.arena.next - mock_ram_base(rig.f.guest) - NIC_ARENA_OFFSET;
+    unsigned seed = *(unsigned *)self;
+    while (atomic_load(&scribbling)) {
+        size_t range = rand_r(&seed) % 4 ? 32768 : used; /* the rings come first */
+        uint64_t value = (uint64_t)rand_r(&seed) << rand_r(&seed) % 34;
+        memcpy(memory + (size_t)rand_r(&seed) % (range - 8), &value, 1u << rand_r(&seed) % 4);
+    }
+    return NULL;
+}
+
+/* Whatever a guest does to its rings while they are read: the daemon lives, and after a reset the card works. */
+START_TEST(wild_rings)
+{
+    nic_start(&rig, (enum nic_place)_i, "", ALL, BUFFERS, 1526);
+    struct virtio_arena arena = rig.driver.arena;
+    for (unsigned round = 0; round < 15; round++) {
+        pthread_t thread;
+        atomic_store(&scribbling, true);
+        ck_assert_int_eq(pthread_create(&thread, NULL, scribble, &round), 0);
+        for (unsigned i = 0; i < 30; i++) {
+            nic_frame(frame, 1400, nic_mac, i);
+            nic_host_send(&rig, NULL, frame, 1400);
+            for (unsigned queue = 0; queue < 3; queue++) {
+                struct virtio_queue *at = rig.driver.queues[queue];
+                virtio_queue_put_head(at, (uint16_t)(rand() % at->size));
+                virtio_queue_publish(at);
+                virtio_queue_notify(at);
+            }
+        }
+        atomic_store(&scribbling, false);
+        pthread_join(thread, NULL);
+        virtio_net_finish(&rig.net);
+        ck_assert_int_eq(virtio_reset(&rig.driver), 0);
+        rig.driver.arena.next = mock_ram_base(rig.f.guest) + NIC_ARENA_OFFSET;
+        ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, ALL, 1, 0), 0);
+        ck_assert_int_eq(virtio_net_fill(&rig.net, 0, BUFFERS, 1526), 0);
+        while (guest_receive(20) > 0) {
+        }
+        while (nic_host_receive(&rig, &header, got, sizeof(got), 0) > 0) {
+        }
+        nic_expect_works(&rig);
+    }
+    ck_assert_uint_le(rig.driver.arena.next, arena.end);
+    nic_stop(&rig);
+}
+END_TEST
+
+/* A receive buffer that was given back to Xen: no fault, the device says that it needs a reset. */
+START_TEST(ballooned_buffer)
+{
+    nic_start(&rig, (enum nic_place)_i, "", ALL, 0, 0);
+    rig.driver.arena.next = (rig.driver.arena.next + 4095) / 4096 * 4096;
+    uint64_t gfn = rig.driver.arena.next / 4096;
+    ck_assert_int_eq(virtio_net_fill(&rig.net, 0, 1, 4096), 0);
+    ck_assert_int_eq(vcpu_decrease_reservation(rig.f.guest, 0, gfn, 1), MOCK_DONE);
+    nic_frame(frame, 1400, nic_mac, 1);
+    ck_assert_int_eq(nic_host_send(&rig, NULL, frame, 1400), 0);
+    ck_assert_int_eq(virtio_wait_needs_reset(&rig.driver, VIRTIO_TIMEOUT_MS), 0);
+    ck_assert_int_eq(mock_populate(rig.f.guest, gfn, 1), 0);
+    virtio_net_finish(&rig.net);
+    ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, ALL, 1, 0), 0);
+    ck_assert_int_eq(virtio_net_fill(&rig.net, 0, BUFFERS, 1526), 0);
+    nic_expect_works(&rig);
+    nic_stop(&rig);
+}
+END_TEST
+
 #define ADD(test, from, to)                                                                                  \
     do {                                                                                                     \
         TCase *tests = tcase_create(#test);                                                                  \
@@ -436,5 +513,7 @@ int main(void)
     ADD(sigterm_in_mid_traffic, 0, NIC_PLACES);
     ADD(death_in_mid_traffic, 0, NIC_PLACES);
     ADD(queue_disabled_while_it_waits, 0, 1);
+    ADD(wild_rings, 0, NIC_PLACES);
+    ADD(ballooned_buffer, 0, 2);
     return fixture_main(suite);
 }
