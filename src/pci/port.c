@@ -167,7 +167,11 @@ void pci_port_present(struct pci_port *port)
 {
     if (!port->present) {
         port->present = true;
-        event(port, PCI_EXP_SLTSTA_PDC);
+        /*
+         * As if somebody plugged it in and pressed the button: where there is one, Linux has the interrupt for presence
+         * disabled, and without power no link comes up that could tell.
+         */
+        event(port, PCI_EXP_SLTSTA_PDC | (powered(port) ? 0 : PCI_EXP_SLTSTA_ABP));
     }
 }
 

@@ -211,6 +211,22 @@ START_TEST(power_comes_back_during_the_reset)
 }
 END_TEST
 
+START_TEST(a_card_comes_to_a_slot_without_power)
+{
+    write_port(PCI_EXP_SLTCTL, 2, PCI_EXP_SLTCTL_HPIE | PCI_EXP_SLTCTL_ABPE | PCI_EXP_SLTCTL_PCC);
+    struct iod_device *device = plug("disk");
+
+    fake_start(device);
+    ck_assert_uint_eq(guest->message_count, 1);
+    ck_assert_uint_eq(read_port(PCI_EXP_SLTSTA, 2), PCI_EXP_SLTSTA_PDS | PCI_EXP_SLTSTA_PDC | PCI_EXP_SLTSTA_ABP);
+    ck_assert(!link_up());
+    write_port(PCI_EXP_SLTCTL, 2, PCI_EXP_SLTCTL_HPIE | PCI_EXP_SLTCTL_ABPE);
+    ck_assert(link_up());
+    ck_assert_uint_eq(read_child(0, 4), 0x10421af4);
+    fake_device_free(device);
+}
+END_TEST
+
 START_TEST(a_guest_that_does_not_listen)
 {
     struct iod_device *device = plug("disk");
@@ -287,6 +303,7 @@ int main(void)
     tcase_add_test(tcase, a_card_comes);
     tcase_add_test(tcase, the_guest_lets_go);
     tcase_add_test(tcase, power_comes_back_during_the_reset);
+    tcase_add_test(tcase, a_card_comes_to_a_slot_without_power);
     tcase_add_test(tcase, a_guest_that_does_not_listen);
     tcase_add_test(tcase, places);
     tcase_add_test(tcase, not_for_hvm);
