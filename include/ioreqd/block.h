@@ -69,6 +69,11 @@ struct iod_block_class {
     enum iod_when (*quiesce)(struct iod_block *block, enum iod_drain drain);
     /* Optional. Quiesced; also after a failed open. */
     void (*close)(struct iod_block *block);
+    /*
+     * Optional. Looks at its size again, I/O may be in flight; a new one is said by iod_block_set_limits. 0, or a
+     * negative errno with *error filled: nothing has changed.
+     */
+    int (*resize)(struct iod_block *block, struct iod_error *error);
 };
 
 /*

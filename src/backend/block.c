@@ -291,10 +291,46 @@ static enum iod_when stack_quiesce(struct device_backend *backend, enum iod_drai
     return stack_advance(stack) ? IOD_NOW : IOD_LATER;
 }
 
+static void stack_inspect(const struct device_backend *backend, struct inspector *inspector)
+{
+    const struct block_stack *stack = list_entry(backend, const struct block_stack, backend);
+    const struct iod_block_limits *limits = &stack->top->limits;
+    inspector->text(inspector, "kind", "block");
+    inspector->text(inspector, "class", stack->bottom->class->name);
+    const char *path = iod_option_string(stack->bottom->options, "path");
+    if (path != NULL) {
+        inspector->text(inspector, "path", path);
+    }
+    if (stack->top != stack->bottom) {
+        inspector->text(inspector, "filter", stack->top->class->name);
+    }
+    inspector->boolean(inspector, "open", stack->top->opened);
+    inspector->number(inspector, "capacity", limits->capacity);
+    inspector->number(inspector, "sector", limits->sector);
+    inspector->boolean(inspector, "readonly", limits->readonly);
+    inspector->number(inspector, "in-flight", stack->top->in_flight);
+}
+
+/* The bottom looks; what it finds passes up through the filters (iod_block_set_limits). */
+static int stack_resize(struct device_backend *backend, struct iod_error *error)
+{
+    struct block_stack *stack = list_entry(backend, struct block_stack, backend);
+    struct iod_block *bottom = stack->bottom;
+    if (!bottom->opened) {
+        return iod_fail(error, EAGAIN, "%s: is not open", bottom->class->name);
+    }
+    if (!TABLE_HAS(bottom->class, resize)) {
+        return iod_fail(error, EOPNOTSUPP, "block backend %s: its size never changes", bottom->class->name);
+    }
+    return bottom->class->resize(bottom, error);
+}
+
 static const struct device_backend_ops stack_ops = {
     .open = stack_open,
     .quiesce = stack_quiesce,
     .destroy = stack_destroy,
+    .inspect = stack_inspect,
+    .resize = stack_resize,
 };
 
 static void stack_look(struct block_stack *stack)

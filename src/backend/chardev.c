@@ -65,10 +65,24 @@ static enum iod_when chardev_quiesce(struct device_backend *backend, enum iod_dr
     return IOD_LATER;
 }
 
+static void chardev_inspect(const struct device_backend *backend, struct inspector *inspector)
+{
+    const struct iod_chardev *chardev = list_entry(backend, const struct iod_chardev, backend);
+    const char *path = iod_option_string(chardev->options, "path");
+    inspector->text(inspector, "kind", "chardev");
+    inspector->text(inspector, "class", chardev->class->name);
+    if (path != NULL) {
+        inspector->text(inspector, "path", path);
+    }
+    inspector->boolean(inspector, "connected", chardev->connected);
+    inspector->number(inspector, "accepts", chardev->accepts);
+}
+
 static const struct device_backend_ops chardev_ops = {
     .open = chardev_open,
     .quiesce = chardev_quiesce,
     .destroy = chardev_destroy,
+    .inspect = chardev_inspect,
 };
 
 static void tell_connected(void *self)

@@ -204,6 +204,22 @@ static int measure_file(struct file *file, const struct stat *st, struct iod_blo
     return 0;
 }
 
+/* Whole sectors alone are shown. */
+static void round_capacity(struct file *file, struct iod_block_limits *limits)
+{
+    uint64_t rest = limits->capacity % limits->sector;
+    if (rest != 0) {
+        iod_log(iod_block_device(file->block), IOD_LOG_WARNING,
+                "%s: its size is not a multiple of %u: the last %" PRIu64 " bytes are not shown",
+                path_of(file), limits->sector, rest);
+        limits->capacity -= rest;
+    }
+    if (limits->capacity == 0) {
+        iod_log(iod_block_device(file->block), IOD_LOG_WARNING, "%s: is empty: the disk has no sectors",
+                path_of(file));
+    }
+}
+
 static int choose_sector(struct file *file, struct iod_block_limits *limits, struct iod_error *error)
 {
     uint64_t asked = iod_option_number(iod_block_options(file->block), "sector");
@@ -225,17 +241,7 @@ static int choose_sector(struct file *file, struct iod_block_limits *limits, str
     if (limits->physical < limits->sector) {
         limits->physical = limits->sector;
     }
-    uint64_t rest = limits->capacity % limits->sector;
-    if (rest != 0) {
-        iod_log(iod_block_device(file->block), IOD_LOG_WARNING,
-                "%s: its size is not a multiple of %u: the last %" PRIu64 " bytes are not shown",
-                path_of(file), limits->sector, rest);
-        limits->capacity -= rest;
-    }
-    if (limits->capacity == 0) {
-        iod_log(iod_block_device(file->block), IOD_LOG_WARNING, "%s: is empty: the disk has no sectors",
-                path_of(file));
-    }
+    round_capacity(file, limits);
     return 0;
 }
 
@@ -266,6 +272,30 @@ static int measure(struct file *file, struct iod_error *error)
     limits.max_discard = file->readonly || !file->discard || file->no_punch ? 0 : MAX_DISCARD;
     limits.max_zero = file->readonly ? 0 : MAX_ZERO;
     iod_block_set_limits(file->block, &limits);
+    return 0;
+}
+
+/* The sector and all else stay as the guest knows them: only the size may be another one. */
+static int file_resize(struct iod_block *block, struct iod_error *error)
+{
+    struct file *file = iod_block_self(block);
+    struct iod_block_limits limits = *iod_block_limits(block);
+    uint64_t before = limits.capacity;
+    struct stat st;
+    if (file->device ? ioctl(file->fd, BLKGETSIZE64, &limits.capacity) != 0 : fstat(file->fd, &st) != 0) {
+        return iod_fail(error, errno, "%s: its size can't be read: %s", path_of(file), strerror(errno));
+    }
+    if (!file->device) {
+        limits.capacity = (uint64_t)st.st_size;
+    }
+    round_capacity(file, &limits);
+    if (limits.capacity == before) {
+        return 0;
+    }
+    iod_log(iod_block_device(block), limits.capacity < before ? IOD_LOG_WARNING : IOD_LOG_INFO,
+            "%s: has %" PRIu64 " bytes now, after %" PRIu64 "%s", path_of(file), limits.capacity, before,
+            limits.capacity < before ? ": what the guest had behind is gone" : "");
+    iod_block_set_limits(block, &limits);
     return 0;
 }
 
@@ -321,4 +351,5 @@ const struct iod_block_class file_block_class = {
     .kick = file_kick,
     .quiesce = file_quiesce,
     .close = file_close,
+    .resize = file_resize,
 };

@@ -272,6 +272,43 @@ START_TEST(bad_paths)
 }
 END_TEST
 
+static void count_change(void *self)
+{
+    ++*(unsigned *)self;
+}
+
+/* Grown, shrunk, and the same: with a filter above it too. */
+START_TEST(resized)
+{
+    struct fake_xen *fake = start_disk(_i == 0 ? "" : _i == 1 ? "cache=none" : "block.filter=delay,block.filter.delay=1");
+    struct daemon *daemon = fake_daemon(fake);
+    const char *id = iod_device_id(disks[0]->device);
+    const struct iod_block_limits *limits = iod_block_limits(disks[0]->block);
+    struct iod_error error;
+    unsigned changes = 0;
+    iod_block_on_change(disks[0]->block, count_change, &changes);
+    ck_assert_int_eq(daemon_resize_device(daemon, "7", id, &error), 0);
+    ck_assert_uint_eq(changes, 0);
+    submit(disks[0], IOD_BLOCK_READ, 0, 0, 65536, 0, 4096); /* in flight meanwhile */
+    iod_block_kick(disks[0]->block);
+    ck_assert_int_eq(truncate(image, IMAGE * 2 + 100), 0);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, IMAGE, 4096, 0), -EINVAL);
+    ck_assert_int_eq(daemon_resize_device(daemon, "7", id, &error), 0);
+    ck_assert_uint_eq(changes, 1);
+    ck_assert_uint_eq(limits->capacity, IMAGE * 2);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_WRITE, 0, IMAGE * 2 - 4096, 4096, 0), 0);
+    ck_assert_int_eq(truncate(image, IMAGE / 2), 0);
+    ck_assert_int_eq(daemon_resize_device(daemon, "7", id, &error), 0);
+    ck_assert_uint_eq(changes, 2);
+    ck_assert_uint_eq(limits->capacity, IMAGE / 2);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, IMAGE / 2, 4096, 0), -EINVAL);
+    ck_assert_int_eq(run_one(fake, IOD_BLOCK_READ, 0, IMAGE / 2 - 4096, 4096, 0), 0);
+    ck_assert_int_eq(daemon_resize_device(daemon, "7", "nobody", &error), -ENOENT);
+    fake_stop(fake);
+    remove_image();
+}
+END_TEST
+
 START_TEST(error_filter)
 {
     struct fake_xen *fake =
@@ -430,6 +467,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, odd_size, 0, 4);
     tcase_add_loop_test(c, bad_options, 0, 5);
     tcase_add_loop_test(c, bad_paths, 0, 3);
+    tcase_add_loop_test(c, resized, 0, 3);
     tcase_add_test(c, error_filter);
     tcase_add_loop_test(c, delay_filter, 0, 2);
     tcase_add_loop_test(c, finish_waits, 0, 2);
