@@ -185,6 +185,9 @@ static void press(struct screen *screen, int key)
     case 'n':
         screen->nets = !screen->nets;
         break;
+    case KEY_RESIZE:
+        clearok(stdscr, TRUE); /* what the terminal made of the old picture is not known */
+        break;
     case KEY_UP:
         scroll_to(screen, first - 1);
         break;
@@ -259,6 +262,8 @@ static enum status with_screen(struct screen *screen)
     int terminal = dup(STDERR_FILENO);
     char line[512];
 
+    unsetenv("COLUMNS"); /* exported ones would outlive a change of the size */
+    unsetenv("LINES");
     if (!said || terminal < 0 || !newterm(NULL, stdout, stdin)) {
         return say_failed("top: the terminal (TERM=%s) is not one that ncurses knows; see -b",
                           getenv("TERM"));

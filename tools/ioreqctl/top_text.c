@@ -81,8 +81,8 @@ void top_title(const struct top *top, char line[TOP_LINE_MAX], unsigned columns)
     if (localtime_r(&seconds, &local)) {
         strftime(clock, sizeof(clock), "%H:%M:%S", &local);
     }
-    snprintf(line, TOP_LINE_MAX, "ioreqctl top - %s  ioreqd %.20s  %zu guests, %zu served, sorted by %s%s",
-             clock, member_text(top->list, "version"), top->count, served, top_sort_names[top->sort],
+    snprintf(line, TOP_LINE_MAX, "%s  ioreqd %.20s  %zu guests, %zu served, by %s%s", clock,
+             member_text(top->list, "version"), top->count, served, top_sort_names[top->sort],
              member_flag(top->latency, "on") ? "" : "  latency off");
     cut(line, columns);
 }
