@@ -257,7 +257,7 @@ static void ioreqd_ready(void *self, struct emulator *emulator, const char *why)
     begin_end(dm, 1, SIGTERM);
 }
 
-static void ioreqd_line(void *self, const char *name, const char *text)
+static void ioreqd_line(void *self, enum iod_log_level level, const char *name, const char *text)
 {
     struct dm *dm = self;
 

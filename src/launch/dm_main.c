@@ -39,7 +39,7 @@ static void log_text(void *self, enum iod_log_level level, const char *text)
     put(line);
 }
 
-/* ioreqd's lines name it already: a further one's name takes the place of that. */
+/* A line that ioreqd said before it knew that it need not name itself. */
 static void child_line(void *self, const char *name, const char *text)
 {
     static const char own[] = "ioreqd: ";

@@ -328,11 +328,11 @@ static void later(void *self)
     }
 }
 
-static void child_line(void *self, const char *text)
+static void child_line(void *self, enum iod_log_level level, const char *text)
 {
     struct emulator *emulator = self;
 
-    emulator->config.line(emulator->config.self, emulator->entry->name, text);
+    emulator->config.line(emulator->config.self, level, emulator->entry->name, text);
 }
 
 /* An emulator of that pid file or socket must not be there already; what a dead one left is removed. */

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 #include <ioreqd/error.h>
+#include <ioreqd/log.h>
 
 #include "core/loop.h"
 #include "core/store.h"
@@ -21,7 +22,7 @@ struct emulator_config {
     struct store *store;            /* whose watch was begun; NULL: no xenstore */
     const struct list_entry *entry; /* outlives it */
     /* A line that it said on stderr. */
-    void (*line)(void *self, const char *name, const char *text);
+    void (*line)(void *self, enum iod_log_level level, const char *name, const char *text);
     /* Once: it is ready (why NULL), or will not be in time; then it still runs. */
     void (*ready)(void *self, struct emulator *emulator, const char *why);
     /* Once: it is gone; also before it was ready. */

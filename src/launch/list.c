@@ -187,9 +187,9 @@ static void fail(struct list_run *run, const char *name, const char *why)
     begin_end(run, LIST_FAILED);
 }
 
-static void emulator_line(void *self, const char *name, const char *text)
+static void emulator_line(void *self, enum iod_log_level level, const char *name, const char *text)
 {
-    say(self, IOD_LOG_INFO, name, "%s", text);
+    say(self, level, name, "%s", text);
 }
 
 static void emulator_ready(void *self, struct emulator *emulator, const char *why)

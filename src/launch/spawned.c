@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -30,9 +31,10 @@ struct spawned {
     int status;
     char line[LINE_SIZE]; /* the one being read */
     size_t length;
-    char last[LINE_SIZE]; /* the last whole one that is not empty */
+    char last[LINE_SIZE]; /* the last whole one that is not empty; an error is kept before others */
+    bool error;           /* it is one */
     char reason[LINE_SIZE + 160];
-    void (*tell)(void *self, const char *text);
+    void (*tell)(void *self, enum iod_log_level level, const char *text);
     void (*at_end)(void *self);
     void *self;
 };
@@ -62,6 +64,18 @@ static void own_signals(const sigset_t *mask)
     sigprocmask(SIG_SETMASK, mask, NULL);
 }
 
+/* As systemd says it to a service whose stderr is read line by line (systemd.exec(5)). */
+static void ask_for_levels(void)
+{
+    struct stat status;
+    char stream[64];
+
+    if (!fstat(STDERR_FILENO, &status)) {
+        snprintf(stream, sizeof(stream), "%ju:%ju", (uintmax_t)status.st_dev, (uintmax_t)status.st_ino);
+        setenv("JOURNAL_STREAM", stream, 1);
+    }
+}
+
 static void __attribute__((noreturn)) become(const struct spawned_spec *spec, pid_t parent,
                                              const sigset_t *mask, int words)
 {
@@ -74,6 +88,7 @@ static void __attribute__((noreturn)) become(const struct spawned_spec *spec, pi
     }
     if (words >= 0) {
         dup2(words, STDERR_FILENO);
+        ask_for_levels();
     }
     if (spec->close_rest) {
         syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
@@ -94,19 +109,38 @@ static void __attribute__((noreturn)) become(const struct spawned_spec *spec, pi
 
 /* ---- its words ---- */
 
+/* Takes <PRIORITY> off the line. */
+static enum iod_log_level take_level(char **line)
+{
+    char *text = *line;
+
+    if (text[0] != '<' || text[1] < '0' || text[1] > '7' || text[2] != '>') {
+        return IOD_LOG_INFO;
+    }
+    *line += 3;
+    return text[1] <= '3' ? IOD_LOG_ERROR : text[1] == '4' ? IOD_LOG_WARNING : text[1] == '7' ? IOD_LOG_DEBUG : IOD_LOG_INFO;
+}
+
 static void tell_line(struct spawned *child)
 {
+    char *text = child->line;
+
     child->line[child->length] = '\0';
-    for (char *at = child->line; *at; at++) {
+    child->length = 0;
+    for (char *at = text; *at; at++) {
         if ((unsigned char)*at < 0x20 || *at == 0x7f) {
             *at = '?';
         }
     }
-    if (child->length > 0) {
-        memcpy(child->last, child->line, child->length + 1);
-        child->tell(child->self, child->line);
+    enum iod_log_level level = take_level(&text);
+    if (!text[0]) {
+        return;
     }
-    child->length = 0;
+    if (level == IOD_LOG_ERROR || !child->error) {
+        child->error = level == IOD_LOG_ERROR;
+        snprintf(child->last, sizeof(child->last), "%s", text);
+    }
+    child->tell(child->self, level, text);
 }
 
 static void take_words(struct spawned *child, const char *bytes, size_t count)

@@ -408,7 +408,7 @@ START_TEST(no_such_domain)
     rig_add(&rig, "-ioreqd", "debugcon", NULL);
     real_start();
     ck_assert_int_eq(rig_status(&rig), 1);
-    rig_expect_log(&rig, "ioreqd-dm: ioreqd ended with status 3: ioreqd: domid 999");
+    rig_expect_log(&rig, "ioreqd-dm: ioreqd ended with status 3: domid 999: no such domain");
 }
 END_TEST
 

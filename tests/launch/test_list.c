@@ -202,7 +202,7 @@ START_TEST(two_ioreqds)
     ck_assert_uint_eq(info.server_mask, 3);
     vcpu_outb(guest, 0, 0x3f8, 'u');
     rig_wait_text(path_of("uart"), "u");
-    expect("console: ioreqd: domid ");
+    expect("ioreqd: console: domid ");
     mock_domain_kill(guest);
     ck_assert_int_eq(status(), 0);
 }
