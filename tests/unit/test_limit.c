@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A guest whose requests make no sense: limited by delays, and no other guest ever. */
+#include "core/stats.h"
+#include "watch_rig.h"
+
+/* ---- quarantine ---- */
+
+static unsigned limited_events;
+
+static void count_limited(struct daemon_listener *self, const struct daemon_event *event)
+{
+    limited_events += event->kind == EVENT_LIMITED;
+}
+
+static uint64_t now_ns(void)
+{
+    return fake_loop(fake)->ops->now_ns(fake_loop(fake));
+}
+
+/* Nonsense as fast as it goes, for at most 20 s, until it is limited. */
+static void attack(void)
+{
+    uint64_t begun = now_ns();
+    while (!guest->watch.account.limited && now_ns() - begun < 20000000000u) {
+        fake_out(fake, FIRST + PLAIN, 1, 1); /* no register of this width */
+    }
+}
+
+START_TEST(attacker_is_limited)
+{
+    struct account *account = &guest->watch.account;
+    struct daemon_listener events = { .event = count_limited };
+    daemon_listen(daemon_, &events);
+    attack();
+    ck_assert(account->limited);
+    ck_assert_uint_eq(fake_logged(fake, "limited: "), 1);
+    ck_assert_uint_eq(fake_logged(fake, "accesses that no driver makes within"), 1);
+    ck_assert_uint_eq(limited_events, 1);
+    /* Late, but right; and of the loop's time no more than its share, by the daemon's own account. */
+    uint64_t begun = now_ns(), spent = account->total_ns, delayed = account->delayed, most = 0;
+    for (unsigned i = 0; i < 300; i++) {
+        uint64_t before = account->total_ns;
+        fake_out(fake, FIRST + PLAIN, 1, 1);
+        fake_out(fake, SECOND + PLAIN, 4, i);
+        ck_assert_uint_eq(keepers[1]->last, i);
+        ck_assert_uint_eq(fake_in(fake, FIRST + PLAIN, 4), 0x42);
+        most = account->total_ns - before > most ? account->total_ns - before : most;
+    }
+    uint64_t share = (now_ns() - begun) / 100;
+    ck_assert_uint_ge(account->delayed - delayed, 900);
+    ck_assert_msg(account->total_ns - spent <= share + most + 200000, "%llu ns of %llu",
+                  (unsigned long long)(account->total_ns - spent), (unsigned long long)share);
+    const char *lines = shown(stats_list);
+    expect(lines, "list.0.stats.limit.limited=true");
+    expect(lines, "list.0.stats.limit.times=1");
+    daemon_unlisten(&events);
+}
+END_TEST
+
+static bool unlimited(void *self)
+{
+    return !guest->watch.account.limited;
+}
+
+START_TEST(limit_ends)
+{
+    attack();
+    ck_assert(guest->watch.account.limited);
+    fake_run(fake, unlimited, NULL);
+    ck_assert_uint_eq(fake_logged(fake, "limited no more"), 1);
+    ck_assert_uint_eq(fake_in(fake, FIRST + PLAIN, 4), 0x42);
+    ck_assert(!guest->watch.account.measured);
+    expect(shown(stats_list), "list.0.stats.limit.limited=false");
+    attack(); /* a relapse is held longer */
+    ck_assert(guest->watch.account.limited);
+    ck_assert_uint_eq(guest->watch.account.hold_s, 6);
+}
+END_TEST
+
+static void nothing(void *self)
+{
+}
+
+/* Whatever waits for its turn when the guest is stopped is served before. */
+START_TEST(limited_to_the_end)
+{
+    attack();
+    fake_begin_out(fake, SECOND + PLAIN, 4, 0x1234);
+    fake_run_ms(fake, 0);
+    uint64_t last = 0;
+    daemon_stop(daemon_, nothing, NULL);
+    last = keepers[1]->last;
+    fake_run_ms(fake, 100);
+    ck_assert_uint_eq(last, 0x1234);
+    ck_assert_uint_eq(daemon_guests(daemon_), 0);
+    fake_free(fake);
+}
+END_TEST
+
+START_TEST(sense_is_never_limited)
+{
+    if (_i == 1) {
+        guest->spec.unlimited = true;
+        guest->watch.account.check = UINT32_MAX;
+    }
+    for (unsigned i = 0; i < 30000; i++) {
+        if (_i == 1) {
+            fake_out(fake, FIRST + PLAIN, 1, 1);
+        } else {
+            fake_in(fake, FIRST + PLAIN, 4);
+        }
+    }
+    ck_assert(!guest->watch.account.limited && !guest->watch.account.measured);
+    ck_assert_uint_eq(guest->watch.account.total_ns, 0);
+    ck_assert(_i == 1 || guest->watch.account.points == 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("limit");
+    TCase *limits = tcase_create("limits"), *ending = tcase_create("ending");
+    tcase_add_checked_fixture(limits, rig_begin, rig_end);
+    tcase_add_checked_fixture(ending, rig_begin, NULL);
+    tcase_set_timeout(limits, 120);
+    tcase_set_timeout(ending, 60);
+    tcase_add_test(limits, attacker_is_limited);
+    tcase_add_test(limits, limit_ends);
+    tcase_add_loop_test(limits, sense_is_never_limited, 0, 2);
+    tcase_add_test(ending, limited_to_the_end);
+    suite_add_tcase(suite, limits);
+    suite_add_tcase(suite, ending);
+    return unit_run(suite);
+}
