@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* bench IOREQD PEER WORK_FOLDER [access|guests|disk]... */
+/* bench IOREQD PEER WORK_FOLDER [access|guests|disk|net]... */
 #include "bench.h"
 
 #include <errno.h>
@@ -162,9 +162,10 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(struct bench *bench);
-    } parts[] = {{"access", bench_access}, {"guests", bench_guests}, {"disk", bench_disk}};
+    } parts[] = {{"access", bench_access}, {"guests", bench_guests}, {"disk", bench_disk},
+                 {"net", bench_net}};
     if (argc < 4) {
-        fprintf(stderr, "usage: bench IOREQD PEER WORK_FOLDER [access|guests|disk]...\n");
+        fprintf(stderr, "usage: bench IOREQD PEER WORK_FOLDER [access|guests|disk|net]...\n");
         return 2;
     }
     /* Before what else runs on the machine, where that is allowed; both sides of each ratio inherit it. */
