@@ -84,10 +84,11 @@ int tree_begin(struct helper *h, uint32_t id, const char *path, unsigned depth)
     if (!id || find(h, id) || !tree || !store_path_valid(path) || depth < 1 || depth > STORE_DEPTH_MAX) {
         return -EINVAL;
     }
-    *tree = (struct helper_tree){.id = id, .depth = depth, .all = true};
+    *tree = (struct helper_tree){.id = id, .depth = depth};
     strcpy(tree->path, path); /* a valid one fits */
     token_of(tree, token);
     tree->watched = xs_watch(h->xs, path, token);
+    tree->all = !tree->watched; /* a new watch fires at once */
     return 0;
 }
 
