@@ -67,7 +67,8 @@ struct iod_netdev_events {
 
 struct iod_netdev_counters {
     uint64_t received, received_bytes, sent, sent_bytes;
-    uint64_t receive_dropped, send_dropped; /* by the backend: no link, too long, the host refused */
+    /* By the backend: no link, too long, the host refused; and by the host, whose queue was full. */
+    uint64_t receive_dropped, send_dropped;
 };
 
 /* A backend. New members come at the end only. */
@@ -103,6 +104,11 @@ struct iod_netdev_class {
     enum iod_when (*quiesce)(struct iod_netdev *netdev, enum iod_drain drain);
     /* Optional. Also after a failed open. */
     void (*close)(struct iod_netdev *netdev);
+    /*
+     * Optional. Somebody looks at the counters: add what the host has dropped by itself since the last time
+     * (iod_netdev_host_dropped).
+     */
+    void (*count)(struct iod_netdev *netdev);
 };
 
 /*
@@ -129,6 +135,7 @@ void iod_netdev_send_end(struct iod_netdev *netdev, unsigned pair);
 void iod_netdev_receive_again(struct iod_netdev *netdev, unsigned pair);
 int iod_netdev_set_offloads(struct iod_netdev *netdev, uint32_t offloads); /* 0 or a negative errno */
 int iod_netdev_set_pairs(struct iod_netdev *netdev, unsigned pairs);       /* 0 or a negative errno */
+/* Up to date. Asks the host: not for every frame. */
 const struct iod_netdev_counters *iod_netdev_counters(const struct iod_netdev *netdev);
 
 /* For backends. */
@@ -150,5 +157,7 @@ void iod_netdev_receive_end(struct iod_netdev *netdev, unsigned pair);
 void iod_netdev_writable(struct iod_netdev *netdev, unsigned pair);
 /* A frame that went nowhere. */
 void iod_netdev_dropped(struct iod_netdev *netdev, bool sending);
+/* So many for the guest that the host dropped by itself. */
+void iod_netdev_host_dropped(struct iod_netdev *netdev, uint64_t frames);
 
 #endif

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -66,6 +68,41 @@ int link_look(struct links *links, const char *name, struct link_state *state)
     state->up = (flags.ifr_flags & IFF_UP) != 0 && value.data != 0;
     state->mtu = (unsigned)mtu.ifr_mtu;
     return 0;
+}
+
+/* The kernel answers a request for statistics before send returns: nothing is waited for. */
+int link_dropped(struct links *links, int index, uint64_t *frames)
+{
+    struct {
+        struct nlmsghdr header;
+        struct if_stats_msg stats;
+    } request = {
+        .header = { .nlmsg_len = sizeof(request), .nlmsg_type = RTM_GETSTATS, .nlmsg_flags = NLM_F_REQUEST },
+        .stats = { .ifindex = (uint32_t)index,
+                   .filter_mask = IFLA_STATS_FILTER_BIT(IFLA_STATS_LINK_64) },
+    };
+    struct {
+        struct nlmsghdr header;
+        struct if_stats_msg stats;
+        struct rtattr attribute;
+        struct rtnl_link_stats64 link;
+    } answer;
+    const size_t least = offsetof(__typeof__(answer), link) + offsetof(struct rtnl_link_stats64, multicast);
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
+    int result = -EPROTO;
+    if (fd < 0) {
+        return -errno;
+    }
+    ssize_t got = send(fd, &request, sizeof(request), 0) < 0 ? -1 : recv(fd, &answer, sizeof(answer), 0);
+    if (got < 0) {
+        result = -errno;
+    } else if ((size_t)got >= least && answer.header.nlmsg_type == RTM_NEWSTATS &&
+               answer.attribute.rta_type == IFLA_STATS_LINK_64) {
+        memcpy(frames, &answer.link.tx_dropped, sizeof(*frames)); /* it need not be aligned */
+        result = 0;
+    }
+    close(fd);
+    return result;
 }
 
 int link_set_mtu(struct links *links, const char *name, unsigned mtu)

@@ -38,6 +38,8 @@ void links_forget(struct link_listener *listener); /* a listener of zeros is fin
 
 int link_index(struct links *links, const char *name); /* from 1; -ENODEV */
 int link_look(struct links *links, const char *name, struct link_state *state);
+/* Frames for the interface that it dropped (IFLA_STATS_LINK_64's tx_dropped), since it was made. */
+int link_dropped(struct links *links, int index, uint64_t *frames);
 int link_set_mtu(struct links *links, const char *name, unsigned mtu);
 int link_set_up(struct links *links, const char *name);
 /* As a port of a bridge that must not take the interface's address for its own. */

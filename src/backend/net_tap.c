@@ -179,6 +179,18 @@ static int tap_send(struct iod_netdev *netdev, unsigned number, const struct iov
     return 0;
 }
 
+/* What the kernel dropped because its queue to us was full. */
+static void tap_count(struct iod_netdev *netdev)
+{
+    struct tap *tap = iod_netdev_self(netdev);
+    uint64_t dropped;
+    if (!tap->lost && link_dropped(tap->links, tap->listener.index, &dropped) == 0 &&
+        dropped > tap->host_dropped) {
+        iod_netdev_host_dropped(netdev, dropped - tap->host_dropped);
+        tap->host_dropped = dropped;
+    }
+}
+
 /* ---- settings ---- */
 
 static int tap_offloads(struct iod_netdev *netdev, uint32_t offloads)
@@ -231,6 +243,7 @@ static void begin(struct tap *tap)
     link_look(tap->links, tap->name, &state);
     tap->listener = (struct link_listener){ .index = index, .changed = link_changed, .self = tap };
     links_listen(tap->links, &tap->listener);
+    link_dropped(tap->links, index, &tap->host_dropped); /* what happened before is nobody's loss */
     tap_limits(tap, state.up, state.mtu);
     iod_log(iod_netdev_device(tap->netdev), IOD_LOG_INFO, "network at tap %s%s", tap->name,
             tap->made ? "" : ", which was there");
@@ -328,4 +341,5 @@ const struct iod_netdev_class tap_netdev_class = {
     .set_pairs = tap_set_pairs,
     .quiesce = tap_quiesce,
     .close = tap_close,
+    .count = tap_count,
 };

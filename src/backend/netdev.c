@@ -46,8 +46,6 @@ struct iod_netdev {
     bool changed;
     bool tried, opened;
     bool opening, stopping; /* open, quiesce was answered with later */
-    void (*capture)(void *self, bool sent, const struct iovec *iov, unsigned count, size_t length);
-    void *capture_self;
     char prefix[32], name[64];
 };
 
@@ -91,7 +89,7 @@ static enum iod_when netdev_quiesce(struct device_backend *backend, enum iod_dra
 static void netdev_inspect(const struct device_backend *backend, struct inspector *to)
 {
     const struct iod_netdev *netdev = list_entry(backend, struct iod_netdev, backend);
-    const struct iod_netdev_counters *counters = &netdev->counters;
+    const struct iod_netdev_counters *counters = iod_netdev_counters(netdev);
     to->text(to, "netdev", netdev->class->name);
     to->text(to, "name", netdev->name);
     to->boolean(to, "link", netdev->limits.link);
@@ -312,9 +310,6 @@ int iod_netdev_send(struct iod_netdev *netdev, unsigned pair, const struct iovec
         probe_send(netdev->device, pair, pieces, 1 + frame, length);
         netdev->counters.sent++;
         netdev->counters.sent_bytes += length - IOD_NET_HEADER;
-        if (__builtin_expect(netdev->capture != NULL, false)) {
-            netdev->capture(netdev->capture_self, true, pieces, 1 + frame, length);
-        }
     }
     return 0;
 }
@@ -374,10 +369,6 @@ bool iod_netdev_receive(struct iod_netdev *netdev, unsigned pair, const uint8_t 
     probe_receive(netdev->device, pair, &taken, 1, length);
     netdev->counters.received++;
     netdev->counters.received_bytes += length - IOD_NET_HEADER;
-    if (__builtin_expect(netdev->capture != NULL, false)) {
-        struct iovec whole = { .iov_base = (uint8_t *)frame, .iov_len = length };
-        netdev->capture(netdev->capture_self, false, &whole, 1, length);
-    }
     return true;
 }
 
@@ -395,6 +386,19 @@ void iod_netdev_dropped(struct iod_netdev *netdev, bool sending)
     } else {
         netdev->counters.receive_dropped++;
     }
+}
+
+void iod_netdev_host_dropped(struct iod_netdev *netdev, uint64_t frames)
+{
+    netdev->counters.receive_dropped += frames;
+}
+
+const struct iod_netdev_counters *iod_netdev_counters(const struct iod_netdev *netdev)
+{
+    if (netdev->opened && TABLE_HAS(netdev->class, count)) {
+        netdev->class->count((struct iod_netdev *)netdev); /* to the outside nothing but a number changes */
+    }
+    return &netdev->counters;
 }
 
 /* ---- settings ---- */
@@ -439,15 +443,6 @@ void netdev_set_name(struct iod_netdev *netdev, const char *name)
     snprintf(netdev->name, sizeof(netdev->name), "%s", name);
 }
 
-void netdev_capture(struct iod_netdev *netdev,
-                    void (*frame)(void *self, bool sent, const struct iovec *iov, unsigned count,
-                                  size_t length),
-                    void *self)
-{
-    netdev->capture = frame;
-    netdev->capture_self = self;
-}
-
 /* ---- getters ---- */
 
 const struct iod_netdev_limits *iod_netdev_limits(const struct iod_netdev *netdev)
@@ -458,11 +453,6 @@ const struct iod_netdev_limits *iod_netdev_limits(const struct iod_netdev *netde
 unsigned iod_netdev_pairs(const struct iod_netdev *netdev)
 {
     return netdev->pairs;
-}
-
-const struct iod_netdev_counters *iod_netdev_counters(const struct iod_netdev *netdev)
-{
-    return &netdev->counters;
 }
 
 void *iod_netdev_self(const struct iod_netdev *netdev)
@@ -488,14 +478,4 @@ struct daemon *netdev_daemon(const struct iod_netdev *netdev)
 struct loop *netdev_loop(const struct iod_netdev *netdev)
 {
     return daemon_loop(netdev->daemon);
-}
-
-const char *netdev_name(const struct iod_netdev *netdev)
-{
-    return netdev->name;
-}
-
-struct iod_netdev *netdev_of_backend(struct device_backend *backend)
-{
-    return backend->ops == &netdev_ops ? list_entry(backend, struct iod_netdev, backend) : NULL;
 }

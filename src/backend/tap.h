@@ -42,6 +42,7 @@ struct tap {
     int header_before;     /* of an interface that was there: its vnet header's size, to be given back */
     struct child *script;
     uint32_t takes, gives; /* offloads */
+    uint64_t host_dropped; /* frames for the guest, as the host has counted them */
 };
 
 /*

@@ -406,9 +406,10 @@ void modules_list(const struct modules *modules, FILE *to)
     list_classes(&modules->lists[NETDEV], false, "Network backends (netdev=NAME,netdev.key=...):\n", to);
 }
 
-/* The options of a device's possible backends: which of them it takes, only its create knows. */
-static const char *const backend_keys[KINDS] = {[BLOCK] = "block", [CHARDEV] = "chardev", [NETDEV] = "netdev"};
+static const char *const backend_keys[KINDS] = {
+    [BLOCK] = "block", [CHARDEV] = "chardev", [NETDEV] = "netdev"};
 
+/* The options of a device's possible backends of one kind. */
 static void help_backends(const struct class_list *list, const char *key, FILE *to)
 {
     for (unsigned i = 0; i < list->count; i++) {

@@ -18,6 +18,7 @@ static const struct iod_option options[] = {
 
 static const struct iod_device_class lamp = {
     .size = sizeof(lamp), .name = "example-lamp", .summary = "A lamp", .version = 1, .options = options, .create = create,
+    .backends = IOD_BACKEND_BLOCK,
 };
 
 static int open_block(struct iod_block *block, struct iod_block *below, struct iod_error *error)

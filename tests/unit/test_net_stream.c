@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "netdev_rig.h"
@@ -228,6 +229,9 @@ START_TEST(receive_waits)
     }
     ck_assert_uint_eq(nic->received, 2);
     ck_assert_uint_eq(nic->refused, 1);
+    clock_t before = clock();
+    fake_run_ms(fake, 200);
+    ck_assert(clock() - before < CLOCKS_PER_SEC / 10);
     nic_take(0, 1);
     nic_await(fake, &nic->refused, 2);
     ck_assert_uint_eq(nic->received, 3);

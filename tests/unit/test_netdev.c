@@ -405,50 +405,6 @@ START_TEST(limits_change)
 }
 END_TEST
 
-static struct captured {
-    unsigned sent, received;
-    size_t bytes;
-} captured;
-
-static void capture(void *self, bool sent, const struct iovec *iov, unsigned count, size_t length)
-{
-    struct captured *to = self;
-    size_t all = 0;
-    for (unsigned i = 0; i < count; i++) {
-        all += iov[i].iov_len;
-    }
-    ck_assert_uint_eq(all, length);
-    ck_assert(iov[0].iov_len >= IOD_NET_HEADER);
-    to->sent += sent;
-    to->received += !sent;
-    to->bytes += length;
-}
-
-START_TEST(frames_are_captured)
-{
-    uint8_t frame[100] = { 0 };
-    struct fake_xen *fake = nic_start("netdev=probe");
-    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), 0);
-    netdev_capture(nic->netdev, capture, &captured);
-    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), 0);
-    ck_assert(offer(0, 0, 60));
-    probe.full = true; /* not a second time when it is sent again */
-    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), -EAGAIN);
-    probe.full = false;
-    probe.dropped_first = 1;
-    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), 0);
-    nic->room = 0;
-    ck_assert(!offer(0, 0, 60));
-    ck_assert_uint_eq(captured.sent, 1);
-    ck_assert_uint_eq(captured.received, 1);
-    ck_assert_uint_eq(captured.bytes, 2 * IOD_NET_HEADER + 160);
-    netdev_capture(nic->netdev, NULL, NULL);
-    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), 0);
-    ck_assert_uint_eq(captured.sent, 1);
-    nic_stop(fake);
-}
-END_TEST
-
 /* ---- life ---- */
 
 START_TEST(open_fails)
@@ -497,7 +453,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         pieces, header_is_a_copy, full_backend_and_drops, receive_waits, receive_is_checked, stopped_hears_nothing,
-        limits_change, frames_are_captured, open_fails, opens_later, null_swallows,
+        limits_change, open_fails, opens_later, null_swallows,
     };
     Suite *suite = suite_create("netdev");
     TCase *layer = tcase_create("layer");

@@ -128,6 +128,14 @@ static int tap_open_(const char *name, unsigned flags)
     return fd;
 }
 
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 /* ---- interfaces ---- */
 
 START_TEST(made_and_gone)
@@ -267,6 +275,9 @@ START_TEST(receive_waits)
     fake_run_ms(fake, 20);
     ck_assert_uint_eq(nic->received, 3);
     ck_assert_uint_eq(nic->refused, 1); /* asked once, then left alone */
+    double before = cpu_seconds();
+    fake_run_ms(fake, 200);
+    ck_assert(cpu_seconds() - before < 0.1);
     nic_take(0, 1);
     fake_run_ms(fake, 20);
     ck_assert_uint_eq(nic->received, 4);
@@ -278,6 +289,30 @@ START_TEST(receive_waits)
         ck_assert(frame_good(nic->frames[i % NIC_KEPT].bytes, 100 + i, i));
     }
     ck_assert_uint_eq(nic_counters()->receive_dropped, 0);
+    nic_stop(fake);
+}
+END_TEST
+
+/* More than the host keeps for it: the host drops, and we say so. */
+START_TEST(host_drops)
+{
+    struct fake_xen *fake = nic_start("netdev=tap");
+    int host = host_open(NAME, false);
+    must("ip link set " NAME " txqueuelen 50");
+    nic->room = 0;
+    for (unsigned i = 0; i < 200; i++) {
+        host_send(host, i, 100);
+        if (i % 20 == 0) {
+            fake_run_ms(fake, 1);
+        }
+    }
+    uint64_t dropped = nic_counters()->receive_dropped;
+    ck_assert_uint_ge(dropped, 100);
+    ck_assert_uint_eq(nic_counters()->receive_dropped, dropped); /* once */
+    nic_take(0, UINT32_MAX);
+    nic_await(fake, &nic->received, 200 - (unsigned)dropped);
+    fake_run_ms(fake, 20);
+    ck_assert_uint_eq(nic->received + dropped, 200);
     nic_stop(fake);
 }
 END_TEST
@@ -500,7 +535,7 @@ START_TEST(send_waits)
     uint8_t frame[1000];
     must("ip link add br0 type bridge && ip link add v0 type veth peer name v1 && ip link set v0 master br0 && "
          "ip link set br0 up && ip link set v0 up && ip link set v1 up");
-    if (run("tc qdisc add dev v0 root tbf rate 400kbit burst 3000 limit 1000000 2>/dev/null") != 0) {
+    if (run("tc qdisc add dev v0 root tbf rate 2mbit burst 3000 limit 1000000 2>/dev/null") != 0) {
         fprintf(stderr, "send_waits: skipped: this kernel has no tbf\n");
         return;
     }
@@ -554,14 +589,6 @@ START_TEST(link_and_mtu_follow)
     nic_stop(fake);
 }
 END_TEST
-
-static double cpu_seconds(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
-           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
-}
 
 START_TEST(interface_deleted)
 {
@@ -652,6 +679,26 @@ START_TEST(script_runs)
 }
 END_TEST
 
+/* Xen's own, found by its name. */
+START_TEST(script_of_xen)
+{
+    if (access("/etc/xen/scripts/vif-bridge", X_OK) != 0) {
+        fprintf(stderr, "script_of_xen: skipped: no /etc/xen/scripts/vif-bridge (xen-utils-common)\n");
+        return;
+    }
+    must("ip link add br0 type bridge && ip link set br0 up");
+    struct fake_xen *fake = nic_start("netdev=tap,bridge=br0,script=vif-bridge");
+    ck_assert(shows(NAME, "master br0"));
+    ck_assert(iod_netdev_limits(nic->netdev)->link);
+    nic_stop(fake);
+    for (unsigned i = 0; i < 500 && shows(NAME, "emu"); i++) {
+        poll(NULL, 0, 10);
+    }
+    ck_assert(!shows(NAME, "emu"));
+    nic_fails("netdev=tap,bridge=nobridge,script=vif-bridge", "script vif-bridge exited with status 1");
+}
+END_TEST
+
 START_TEST(script_fails)
 {
     const char *path = script("echo 'some chatter'; echo 'no bridge today' >&2; exit 3");
@@ -667,8 +714,8 @@ END_TEST
 START_TEST(script_that_hangs)
 {
     char pid[16] = "";
-    const char *path = script("echo $$ >$in/pid; [ $1 = add ] || exit 0; trap '' TERM; sleep 1000 & echo $! >$in/other; "
-                              "echo waiting; wait");
+    const char *path = script("echo $$ >$in/pid; [ $1 = add ] || exit 0; trap '' TERM; sleep 1000 & "
+                              "echo $! >$in/other; echo waiting; wait");
     double before = cpu_seconds();
     nic_fails(options_of("netdev=tap,netdev.script-timeout=1,netdev.script=%s", path),
               "script took longer than its time limit: waiting");
@@ -754,9 +801,9 @@ int main(void)
 {
     const TTest *const tests[] = {
         made_and_gone, names_and_settings, existing_is_kept, others_are_left_alone, bridge_port, frames_both_ways,
-        receive_waits, stopped_hears_nothing, cost_of_a_frame, offloads, many_queues, queues_of_existing, queues_in_use, send_waits,
-        link_and_mtu_follow, interface_deleted, script_runs, script_fails, script_that_hangs, script_that_chatters,
-        script_and_a_dead_guest,
+        receive_waits, host_drops, stopped_hears_nothing, cost_of_a_frame, offloads, many_queues, queues_of_existing,
+        queues_in_use, send_waits, link_and_mtu_follow, interface_deleted, script_runs, script_of_xen, script_fails,
+        script_that_hangs, script_that_chatters, script_and_a_dead_guest,
     };
     if (!can_make_taps()) {
         fprintf(stderr, "skipped: no tap can be made here (root, /dev/net/tun, network namespaces)\n");
