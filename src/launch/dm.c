@@ -116,7 +116,8 @@ static void limit_reached(void *self)
     struct dm *dm = self;
 
     if (!dm->killed) {
-        say(dm, IOD_LOG_WARNING, "not all processes ended within %" PRIu64 " s: killing them", END_LIMIT_NS / SECOND);
+        say(dm, IOD_LOG_WARNING, "not all processes ended within %" PRIu64 " s: killing them",
+            END_LIMIT_NS / SECOND);
         dm->killed = true;
         signal_all(dm, SIGKILL, SIGKILL);
         set_limit(dm, KILL_LIMIT_NS);
@@ -138,7 +139,8 @@ static void report(void *self)
 static void part_ended(struct dm *dm, const char *name, const char *reason, int status, bool early)
 {
     if (!dm->ending) {
-        say(dm, status ? IOD_LOG_ERROR : IOD_LOG_INFO, "%s %s%s", name, reason, early ? "" : "; ending the others");
+        say(dm, status ? IOD_LOG_ERROR : IOD_LOG_INFO, "%s %s%s", name, reason,
+            early ? "" : "; ending the others");
         begin_end(dm, status, SIGTERM);
     } else if (status) {
         say(dm, IOD_LOG_WARNING, "%s %s", name, reason);
@@ -161,7 +163,8 @@ static void ioreqd_ended(void *self, struct emulator *emulator)
 {
     bool early = !emulator_is_ready(emulator);
 
-    part_ended(self, emulator_name(emulator), emulator_reason(emulator), early || !emulator_ended_well(emulator), early);
+    part_ended(self, emulator_name(emulator), emulator_reason(emulator),
+               early || !emulator_ended_well(emulator), early);
 }
 
 void dm_end(struct dm *dm, int signo)
@@ -182,7 +185,8 @@ static void open_filters(struct dm *dm)
 }
 
 /* libxl's first connection waits for this, so that a collision fails its create. */
-static void owners_known(void *self, const struct pci_owner *owners, unsigned count, const struct iod_error *error)
+static void owners_known(void *self, const struct pci_owner *owners, unsigned count,
+                         const struct iod_error *error)
 {
     struct dm *dm = self;
     struct iod_error collision;

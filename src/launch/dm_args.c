@@ -258,8 +258,9 @@ static int take_own(struct dm_args *args, const char *option, const char *value,
     }
     if (!strcmp(option, "-ioreqd-arg")) {
         struct dm_ioreqd *ioreqd = &args->ioreqds[args->ioreqd_count - 1];
-        return add(&ioreqd->arguments, &ioreqd->argument_count, value) ? iod_fail(error, ENOMEM, "out of memory")
-                                                                       : 0;
+        return add(&ioreqd->arguments, &ioreqd->argument_count, value)
+                   ? iod_fail(error, ENOMEM, "out of memory")
+                   : 0;
     }
     return iod_fail(error, EINVAL, "%.60s: no such option; see ioreqd-dm(8)", option);
 }
@@ -320,8 +321,9 @@ static int check(const struct dm_args *args, struct iod_error *error)
         }
     }
     if (args->ioreqd_count && args->paravirtual) {
-        return iod_fail(error, EINVAL, "-ioreqd: for HVM guests only, this one is PV or PVH; run ioreqd itself "
-                                       "(xl create -p, ioreqd --domain NAME, xl unpause)");
+        return iod_fail(error, EINVAL,
+                        "-ioreqd: for HVM guests only, this one is PV or PVH; run ioreqd itself "
+                        "(xl create -p, ioreqd --domain NAME, xl unpause)");
     }
     return 0;
 }
@@ -361,10 +363,12 @@ void dm_args_finish(struct dm_args *args)
 char **dm_args_ioreqd(const struct dm_args *args, unsigned index, const char *program)
 {
     const struct dm_ioreqd *ioreqd = &args->ioreqds[index];
-    const char *fixed[] = {"--ready-fd", LIST_READY_FD, "--domain", NULL, "--type", "hvm", "--beside", "--on-exit", "destroy"};
+    const char *fixed[] = {"--ready-fd", LIST_READY_FD, "--domain",  NULL,     "--type",
+                           "hvm",        "--beside",    "--on-exit", "destroy"};
     unsigned fixed_count = sizeof(fixed) / sizeof(fixed[0]), count = 0;
     char domid[8];
-    char **command = calloc(ioreqd->argument_count + fixed_count + 2 * ioreqd->spec_count + 2, sizeof(*command));
+    char **command =
+        calloc(ioreqd->argument_count + fixed_count + 2 * ioreqd->spec_count + 2, sizeof(*command));
     bool good = command && (command[count++] = strdup(program));
 
     snprintf(domid, sizeof(domid), "%u", args->domid);
@@ -409,7 +413,9 @@ const char *dm_args_find_qemu(const struct dm_args *args, struct iod_error *erro
             return qemu_places[i];
         }
     }
-    iod_fail(error, ENOENT, "no QEMU found (%s and %u other places, see ioreqd-dm(8)): install one, or name it with "
-                            "-ioreqd-qemu PATH", qemu_places[0], count - 1);
+    iod_fail(error, ENOENT,
+             "no QEMU found (%s and %u other places, see ioreqd-dm(8)): install one, or name it with "
+             "-ioreqd-qemu PATH",
+             qemu_places[0], count - 1);
     return NULL;
 }

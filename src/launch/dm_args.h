@@ -41,7 +41,8 @@ struct dm_args {
     unsigned qmp_count;
 };
 
-/* Freed by dm_args_finish, also after an error. argv must outlive it. 0 or a negative errno with *error filled. */
+/* Freed by dm_args_finish, also after an error. argv must outlive it. 0 or a negative errno with *error
+ * filled. */
 int dm_args_parse(struct dm_args *args, int argc, char **argv, struct iod_error *error);
 void dm_args_finish(struct dm_args *args);
 
@@ -58,7 +59,8 @@ int dm_args_set_qmp(struct dm_args *args, const struct dm_qmp *qmp, int fd);
 const char *dm_args_find_qemu(const struct dm_args *args, struct iod_error *error);
 
 /*
- * Text of the form FIRST,KEY=VALUE,FLAG,...: the value of KEY, with doubled commas made single, in a new string.
+ * Text of the form FIRST,KEY=VALUE,FLAG,...: the value of KEY, with doubled commas made single, in a new
+ * string.
  * "" for a flag without value; NULL: no such key, or out of memory.
  */
 char *dm_option_value(const char *text, const char *key);

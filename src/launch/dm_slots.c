@@ -12,7 +12,7 @@ struct place {
     unsigned slot, function;
 };
 
-/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it; ioreqd itself says what is wrong with its own. */
+/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it; ioreqd says itself what is wrong with its own. */
 static bool parse_place(const char *text, struct place *place)
 {
     char rest;
@@ -45,8 +45,10 @@ static const char *spec_at(const struct dm_args *args, const struct place *wante
 
 static int refuse(const char *ours, const char *theirs, const struct place *place, struct iod_error *error)
 {
-    return iod_fail(error, EEXIST, "PCI %02x.%x has two owners: ioreqd (%.70s) and QEMU (%.70s); give one of them "
-                                   "another addr=", place->slot, place->function, ours, theirs);
+    return iod_fail(error, EEXIST,
+                    "PCI %02x.%x has two owners: ioreqd (%.70s) and QEMU (%.70s); give one of them "
+                    "another addr=",
+                    place->slot, place->function, ours, theirs);
 }
 
 /* QEMU's first bus, where ioreqd's functions are. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* PCI slots that two owners want: found in QEMU's arguments before it runs, and in its query-pci when it does. */
+/* PCI slots that two owners want: found in QEMU's arguments before it runs, and in its query-pci when it
+ * does. */
 #ifndef LAUNCH_DM_SLOTS_H
 #define LAUNCH_DM_SLOTS_H
 

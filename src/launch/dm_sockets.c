@@ -19,9 +19,9 @@ void dm_socket_init(struct dm_socket *socket)
 }
 
 /*
- * A unix socket needs a name only to be found: it is bound in a folder of mode 0700, opened, and its name removed
- * before anybody could use it. What is left is reached through /proc/self/fd, by this process, and nothing is
- * left behind however we end.
+ * A unix socket needs a name only to be found: it is bound in a folder of mode 0700, opened, and its name
+ * removed before anybody could use it. What is left is reached through /proc/self/fd, by this process, and
+ * nothing is left behind however we end.
  */
 static int make_nameless(struct dm_socket *socket)
 {
@@ -72,8 +72,8 @@ static int make_public(struct dm_socket *socket, const struct dm_qmp *qmp, struc
     return fd;
 }
 
-int dm_socket_open(struct dm_socket *socket, struct loop *loop, struct dm_args *args, const struct dm_qmp *qmp,
-                   struct iod_error *error)
+int dm_socket_open(struct dm_socket *socket, struct loop *loop, struct dm_args *args,
+                   const struct dm_qmp *qmp, struct iod_error *error)
 {
     int failed = make_nameless(socket);
     int listener = failed ? failed : make_public(socket, qmp, error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* QMP's sockets: the one that libxl connects to, ours now, and one that only this process can reach, QEMU's now. */
+/* QMP's sockets: the one that libxl connects to, ours now, and one that only this process can reach, QEMU's
+ * now. */
 #ifndef LAUNCH_DM_SOCKETS_H
 #define LAUNCH_DM_SOCKETS_H
 
@@ -20,8 +21,8 @@ struct dm_socket {
 /* All zero but server and handle, which are -1. */
 void dm_socket_init(struct dm_socket *socket);
 /* Makes both for one monitor and puts QEMU's into its arguments. The filter lets nobody in yet. */
-int dm_socket_open(struct dm_socket *socket, struct loop *loop, struct dm_args *args, const struct dm_qmp *qmp,
-                   struct iod_error *error);
+int dm_socket_open(struct dm_socket *socket, struct loop *loop, struct dm_args *args,
+                   const struct dm_qmp *qmp, struct iod_error *error);
 void dm_socket_close(struct dm_socket *socket);
 
 #endif

@@ -163,12 +163,13 @@ static void socket_ready(void *self, unsigned events)
     struct emulator *emulator = self;
     char bytes[4096];
     struct fd_pass fds = {.count = 0};
-    ssize_t count = fd_stream_read(emulator->socket, bytes, sizeof(bytes), &fds); /* what it says is not for us */
+    ssize_t count = fd_stream_read(emulator->socket, bytes, sizeof(bytes), &fds); /* not meant for us */
 
     fd_pass_close(&fds);
     if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR)) {
         emulator->loop->ops->watch_set(emulator->socket_watch, 0);
-        snprintf(emulator->reason, sizeof(emulator->reason), "closed its socket %.200s", emulator->entry->socket);
+        snprintf(emulator->reason, sizeof(emulator->reason), "closed its socket %.200s",
+                 emulator->entry->socket);
         tell_ended(emulator);
     }
 }
@@ -219,7 +220,8 @@ static void branch_told(void *self, const struct store_branch *branch)
     }
     for (unsigned i = 0; i < branch->count; i++) {
         const struct store_node *node = &branch->nodes[i];
-        if (!strcmp(node->path, emulator->node) && (!wanted || (node->value && !strcmp(node->value, wanted)))) {
+        if (!strcmp(node->path, emulator->node) &&
+            (!wanted || (node->value && !strcmp(node->value, wanted)))) {
             tell_ready(emulator);
             return;
         }
@@ -237,24 +239,31 @@ static void end_told(void *self)
 /* PATH/BRANCH/NODE: the tree at PATH is told branch by branch. */
 static int watch_node(struct emulator *emulator, struct iod_error *error)
 {
-    static const struct store_tree_events events = {.begin = begin_told, .branch = branch_told, .end = end_told};
+    static const struct store_tree_events events = {
+        .begin = begin_told, .branch = branch_told, .end = end_told};
     const char *path = emulator->entry->path;
     char above[STORE_PATH_MAX + 1];
     const char *node = strrchr(path, '/'), *branch = memrchr(path, '/', (size_t)(node - path));
 
     if (!emulator->config.store) {
-        return iod_fail(error, ENODEV, "%s: ready by xenstore %.120s: there is no xenstore", emulator->entry->name, path);
+        return iod_fail(error, ENODEV, "%s: ready by xenstore %.120s: there is no xenstore",
+                        emulator->entry->name, path);
     }
     if (!branch || branch == path || (size_t)(branch - path) >= sizeof(above) || !node[1] ||
-        (size_t)(node - branch - 1) >= sizeof(emulator->branch) || strlen(node + 1) >= sizeof(emulator->node)) {
-        return iod_fail(error, EINVAL, "%s: ready by xenstore %.120s: expected a node like /local/domain/ID/NAME",
+        (size_t)(node - branch - 1) >= sizeof(emulator->branch) ||
+        strlen(node + 1) >= sizeof(emulator->node)) {
+        return iod_fail(error, EINVAL,
+                        "%s: ready by xenstore %.120s: expected a node like /local/domain/ID/NAME",
                         emulator->entry->name, path);
     }
     snprintf(above, sizeof(above), "%.*s", (int)(branch - path), path);
     snprintf(emulator->branch, sizeof(emulator->branch), "%.*s", (int)(node - branch - 1), branch + 1);
     snprintf(emulator->node, sizeof(emulator->node), "%s", node + 1);
-    emulator->tree = emulator->config.store->ops->tree_add(emulator->config.store, above, 1, &events, emulator);
-    return emulator->tree ? 0 : iod_fail(error, ENOMEM, "%s: xenstore %.120s can't be watched", emulator->entry->name, path);
+    emulator->tree =
+        emulator->config.store->ops->tree_add(emulator->config.store, above, 1, &events, emulator);
+    return emulator->tree
+               ? 0
+               : iod_fail(error, ENOMEM, "%s: xenstore %.120s can't be watched", emulator->entry->name, path);
 }
 
 /* ---- its end ---- */
@@ -262,7 +271,8 @@ static int watch_node(struct emulator *emulator, struct iod_error *error)
 static void child_has_ended(void *self)
 {
     struct emulator *emulator = self;
-    bool left = !emulator->ready && emulator->entry->ready == LIST_READY_PIDFILE && !spawned_status(emulator->child);
+    bool left =
+        !emulator->ready && emulator->entry->ready == LIST_READY_PIDFILE && !spawned_status(emulator->child);
 
     if (emulator->process || (left && !emulator->ending)) {
         return; /* it went to the background: the process in its pid file is the emulator */
@@ -284,7 +294,8 @@ void emulator_end(struct emulator *emulator, int signo)
     spawned_signal(emulator->child, signo);
     process_signal(emulator->process, signo);
     if (emulator->process ? false : !emulator->child || spawned_ended(emulator->child)) {
-        emulator->loop->ops->task_soon(emulator->later); /* there is none, or not yet, whose end could be waited for */
+        /* There is none, or not yet, whose end could be waited for. */
+        emulator->loop->ops->task_soon(emulator->later);
     }
 }
 
@@ -312,7 +323,9 @@ const char *emulator_name(const struct emulator *emulator)
 
 const char *emulator_reason(struct emulator *emulator)
 {
-    return emulator->reason[0] ? emulator->reason : emulator->child ? spawned_reason(emulator->child) : "ended";
+    return emulator->reason[0] ? emulator->reason
+           : emulator->child   ? spawned_reason(emulator->child)
+                               : "ended";
 }
 
 /* ---- its start ---- */
@@ -343,12 +356,13 @@ static int check_fresh(const struct list_entry *entry, struct iod_error *error)
     int fd = entry->ready == LIST_READY_SOCKET ? fd_stream_connect(entry->path) : -1;
 
     if (pid) {
-        return iod_fail(error, EEXIST, "%s: runs already: pid file %.160s names the living process %d", entry->name,
-                        entry->path, (int)pid);
+        return iod_fail(error, EEXIST, "%s: runs already: pid file %.160s names the living process %d",
+                        entry->name, entry->path, (int)pid);
     }
     if (fd >= 0) {
         close(fd);
-        return iod_fail(error, EADDRINUSE, "%s: somebody listens at %.160s already", entry->name, entry->path);
+        return iod_fail(error, EADDRINUSE, "%s: somebody listens at %.160s already", entry->name,
+                        entry->path);
     }
     if (stale) {
         unlink(entry->path);
@@ -369,7 +383,8 @@ static char **arguments_with(const struct list_entry *entry, int fd)
     for (unsigned i = 0; arguments && good && i < count; i++) {
         const char *text = entry->arguments[i], *at = i ? strstr(text, LIST_READY_FD) : NULL;
         if (at) {
-            good = asprintf(&arguments[i], "%.*s%d%s", (int)(at - text), text, fd, at + strlen(LIST_READY_FD)) >= 0;
+            good = asprintf(&arguments[i], "%.*s%d%s", (int)(at - text), text, fd,
+                            at + strlen(LIST_READY_FD)) >= 0;
         } else {
             good = (arguments[i] = strdup(text));
         }

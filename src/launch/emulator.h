@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One emulator of a guest: a program that we start, or a process that runs already; how it gets ready, that it ended
- * and why. All is noticed on the loop.
+ * One emulator of a guest: a program that we start, or a process that runs already; how it gets ready, that
+ * it ended and why. All is noticed on the loop.
  */
 #ifndef LAUNCH_EMULATOR_H
 #define LAUNCH_EMULATOR_H

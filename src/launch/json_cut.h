@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Cuts a stream of bytes into JSON values: where one ends is all that it knows. Whether a value makes sense is
- * the JSON library's to say. Memory is bounded; the bytes may be hostile.
+ * Cuts a stream of bytes into JSON values: where one ends is all that it knows. Whether a value makes sense
+ * is the JSON library's to say. Memory is bounded; the bytes may be hostile.
  */
 #ifndef LAUNCH_JSON_CUT_H
 #define LAUNCH_JSON_CUT_H

@@ -72,13 +72,14 @@ static void look(void *self)
     }
 }
 
-/* A domain that somebody still maps is there for Xen, but not for xenstore: its emulators are to let it go. */
+/* A domain that somebody still maps is there for Xen, not for xenstore: its emulators are to let it go. */
 static void domains_told(void *self, const struct store_domain *domains, unsigned count)
 {
     struct list_run *run = self;
 
     for (unsigned i = 0; i < count; i++) {
-        if (domains[i].domid == run->config.file->domid && (!run->seen || !strcmp(domains[i].uuid, run->uuid))) {
+        if (domains[i].domid == run->config.file->domid &&
+            (!run->seen || !strcmp(domains[i].uuid, run->uuid))) {
             run->seen = true;
             snprintf(run->uuid, sizeof(run->uuid), "%s", domains[i].uuid);
             return;
@@ -212,8 +213,8 @@ static void emulator_ended(void *self, struct emulator *emulator)
     if (!run->ending && !guest_exists(run)) {
         guest_gone(run);
     } else if (!run->ending) {
-        say(run, well ? IOD_LOG_INFO : IOD_LOG_ERROR, emulator_name(emulator), "%s%s", emulator_reason(emulator),
-            early ? ", before it was ready" : "; ending the others");
+        say(run, well ? IOD_LOG_INFO : IOD_LOG_ERROR, emulator_name(emulator), "%s%s",
+            emulator_reason(emulator), early ? ", before it was ready" : "; ending the others");
         begin_end(run, well ? LIST_ENDED : LIST_FAILED);
     }
     if (all_ended(run)) {
@@ -233,14 +234,15 @@ static void start_next(struct list_run *run)
         run->config.ready(run->config.self);
         return;
     }
-    run->emulators[index] = emulator_start(&(struct emulator_config){.loop = run->loop,
-                                                                     .store = run->config.store,
-                                                                     .entry = &run->config.file->entries[index],
-                                                                     .line = emulator_line,
-                                                                     .ready = emulator_ready,
-                                                                     .ended = emulator_ended,
-                                                                     .self = run},
-                                           &error);
+    run->emulators[index] =
+        emulator_start(&(struct emulator_config){.loop = run->loop,
+                                                 .store = run->config.store,
+                                                 .entry = &run->config.file->entries[index],
+                                                 .line = emulator_line,
+                                                 .ready = emulator_ready,
+                                                 .ended = emulator_ended,
+                                                 .self = run},
+                       &error);
     run->started++;
     if (!run->emulators[index]) {
         fail(run, NULL, error.text);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * ioreqd --list: the emulators of one guest, started one after the other, each when the one before is ready. They end
- * together: with the guest, by a signal, or when the first of them ends.
+ * ioreqd --list: the emulators of one guest, started one after the other, each when the one before is ready.
+ * They end together: with the guest, by a signal, or when the first of them ends.
  */
 #ifndef LAUNCH_LIST_H
 #define LAUNCH_LIST_H

@@ -103,7 +103,8 @@ static int take_number(const struct reader *reader, const json_t *object, const 
 {
     const json_t *value = json_object_get(object, key);
 
-    if (value && (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > max)) {
+    if (value &&
+        (!json_is_integer(value) || json_integer_value(value) < 1 || json_integer_value(value) > max)) {
         return wrong(reader, key, expected);
     }
     *to = value ? json_integer_value(value) : *to;
@@ -207,8 +208,8 @@ static int take_running(const struct reader *reader, const json_t *object, struc
         return result;
     }
     if (!pid == !entry->socket) {
-        return iod_fail(reader->error, EINVAL, "%.100s: %s: expected one of program, pid and socket", reader->file,
-                        reader->where);
+        return iod_fail(reader->error, EINVAL, "%.100s: %s: expected one of program, pid and socket",
+                        reader->file, reader->where);
     }
     if (end && !json_is_boolean(end)) {
         return wrong(reader, "end", "true or false");
@@ -246,7 +247,8 @@ static int take_entry(struct reader *reader, const json_t *object, struct list_e
     if (result) {
         return result;
     }
-    snprintf(reader->where, sizeof(reader->where), "emulators[%u] (%s)", reader->list->count - 1, entry->name);
+    snprintf(reader->where, sizeof(reader->where), "emulators[%u] (%s)", reader->list->count - 1,
+             entry->name);
     result = take_number(reader, object, "timeout", LIMIT_MAX_S, "seconds, 1 to 3600", &seconds);
     entry->limit_ns = (uint64_t)seconds * SECOND;
     if (result) {
@@ -263,12 +265,14 @@ static int take_list(struct reader *reader, const json_t *root)
     static const char *const known[] = {"domid", "emulators", NULL};
     const json_t *emulators = json_object_get(root, "emulators"), *domid = json_object_get(root, "domid");
     size_t count = json_array_size(emulators);
-    int result = json_is_object(root) ? check_keys(reader, root, known) : wrong(reader, "the file", "an object");
+    int result =
+        json_is_object(root) ? check_keys(reader, root, known) : wrong(reader, "the file", "an object");
 
     if (result) {
         return result;
     }
-    if (!json_is_integer(domid) || json_integer_value(domid) < 0 || json_integer_value(domid) >= DOMID_LIMIT) {
+    if (!json_is_integer(domid) || json_integer_value(domid) < 0 ||
+        json_integer_value(domid) >= DOMID_LIMIT) {
         return wrong(reader, "domid", "a domain's number");
     }
     if (count == 0 || count > LIST_ENTRIES_MAX) {

@@ -39,7 +39,8 @@ struct list_file {
     unsigned count;
 };
 
-/* Freed by list_file_finish, also after an error. 0 or a negative errno with *error filled: file, entry, key. */
+/* Freed by list_file_finish, also after an error. 0 or a negative errno with *error filled: file, entry, key.
+ */
 int list_file_read(struct list_file *list, const char *path, struct iod_error *error);
 void list_file_finish(struct list_file *list);
 

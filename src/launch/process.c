@@ -70,7 +70,8 @@ pid_t process_of_file(const char *path, int *stale)
     char text[32] = "", *end;
     struct stat status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    ssize_t count = fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode) ? read(fd, text, sizeof(text) - 1) : -1;
+    ssize_t count =
+        fd >= 0 && !fstat(fd, &status) && S_ISREG(status.st_mode) ? read(fd, text, sizeof(text) - 1) : -1;
 
     *stale = 0;
     if (fd >= 0) {

@@ -9,8 +9,8 @@ struct qmp_client;
 
 /*
  * fd: the client's socket, non-blocking; taken, also on failure. server: QEMU's path, which must outlive it.
- * closed(self) is called once, later, when either side has gone and all was passed on; then it is to be freed.
- * NULL: out of memory.
+ * closed(self) is called once, later, when either side has gone and all was passed on; then it is to be
+ * freed. NULL: out of memory.
  */
 struct qmp_client *qmp_client_create(struct loop *loop, int fd, const char *server,
                                      void (*closed)(void *self, struct qmp_client *client), void *self);

@@ -47,7 +47,8 @@ static void accept_client(void *self, unsigned events)
     if (fd < 0) {
         if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
             filter->loop->ops->watch_set(filter->watch, 0);
-            filter->loop->ops->timer_set(filter->again, filter->loop->ops->now_ns(filter->loop) + ACCEPT_AGAIN_NS);
+            filter->loop->ops->timer_set(filter->again,
+                                         filter->loop->ops->now_ns(filter->loop) + ACCEPT_AGAIN_NS);
         }
         return;
     }

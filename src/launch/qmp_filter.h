@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Stands before QEMU's QMP socket: every connection is passed on to a connection of its own, bytes, descriptors
- * and all, but for commands that would do harm while ioreqd serves devices of the guest, which are answered
- * with an error here. One connection never waits for another but in QEMU, which serves one at a time.
+ * Stands before QEMU's QMP socket: every connection is passed on to a connection of its own, bytes,
+ * descriptors and all, but for commands that would do harm while ioreqd serves devices of the guest, which
+ * are answered with an error here. One connection never waits for another but in QEMU, which serves one at a
+ * time.
  */
 #ifndef LAUNCH_QMP_FILTER_H
 #define LAUNCH_QMP_FILTER_H

@@ -20,7 +20,8 @@
 #define BRIDGES_MAX 8 /* buses below buses */
 
 /* What is said, and when: each after an answer to the one before. */
-static const char *const commands[] = {"{\"execute\":\"qmp_capabilities\"}\n", "{\"execute\":\"query-pci\"}\n"};
+static const char *const commands[] = {"{\"execute\":\"qmp_capabilities\"}\n",
+                                       "{\"execute\":\"query-pci\"}\n"};
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 struct query_pci {
@@ -83,7 +84,8 @@ static void take_device(struct query_pci *query, const json_t *device, unsigned 
     if (query->count < QUERY_PCI_MAX && bus >= 0 && bus < 256 && slot >= 0 && slot < 32 && function >= 0 &&
         function < 8 && json_object_get(device, "slot")) {
         struct pci_owner *owner = &query->owners[query->count++];
-        *owner = (struct pci_owner){.bus = (uint8_t)bus, .slot = (uint8_t)slot, .function = (uint8_t)function};
+        *owner =
+            (struct pci_owner){.bus = (uint8_t)bus, .slot = (uint8_t)slot, .function = (uint8_t)function};
         take_name(owner->name, sizeof(owner->name), device);
     }
     take_devices(query, json_object_get(json_object_get(device, "pci_bridge"), "devices"), depth + 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Asks QEMU, by QMP's query-pci, which PCI functions of a guest are its own, so that a device of ours is not laid
- * over one: Xen itself would not notice. On the loop, with a time limit; QEMU's answer is checked as anybody's.
+ * Asks QEMU, by QMP's query-pci, which PCI functions of a guest are its own, so that a device of ours is not
+ * laid over one: Xen itself would not notice. On the loop, with a time limit; QEMU's answer is checked as
+ * anybody's.
  */
 #ifndef LAUNCH_QUERY_PCI_H
 #define LAUNCH_QUERY_PCI_H
@@ -24,10 +25,10 @@ struct pci_owner {
 struct query_pci;
 
 /*
- * path: the unix socket where QMP is spoken. done(self, owners, count, error) is called once, later: the functions
- * on all of QEMU's buses, valid during the call; or, with error not NULL, none: -error->code is ENOENT or
- * ECONNREFUSED (nobody listens there), ETIMEDOUT, EPROTO (what came is not QMP) or another errno. The query is freed
- * after done. NULL with *error filled: out of memory.
+ * path: the unix socket where QMP is spoken. done(self, owners, count, error) is called once, later: the
+ * functions on all of QEMU's buses, valid during the call; or, with error not NULL, none: -error->code is
+ * ENOENT or ECONNREFUSED (nobody listens there), ETIMEDOUT, EPROTO (what came is not QMP) or another errno.
+ * The query is freed after done. NULL with *error filled: out of memory.
  */
 struct query_pci *query_pci_start(struct loop *loop, const char *path, uint64_t limit_ns,
                                   void (*done)(void *self, const struct pci_owner *owners, unsigned count,

@@ -118,7 +118,10 @@ static enum iod_log_level take_level(char **line)
         return IOD_LOG_INFO;
     }
     *line += 3;
-    return text[1] <= '3' ? IOD_LOG_ERROR : text[1] == '4' ? IOD_LOG_WARNING : text[1] == '7' ? IOD_LOG_DEBUG : IOD_LOG_INFO;
+    return text[1] <= '3'   ? IOD_LOG_ERROR
+           : text[1] == '4' ? IOD_LOG_WARNING
+           : text[1] == '7' ? IOD_LOG_DEBUG
+                            : IOD_LOG_INFO;
 }
 
 static void tell_line(struct spawned *child)

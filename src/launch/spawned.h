@@ -23,12 +23,13 @@ struct spawned_spec {
     const int *keep;         /* descriptors it gets under their numbers, whatever their close-on-exec says */
     unsigned keep_count;
     bool close_rest;         /* of the others it gets only 0, 1 and 2; else all that are not close-on-exec */
-    bool unlimited;          /* RLIMIT_FSIZE and RLIMIT_MEMLOCK, which libxl sets for QEMU's sake, are lifted */
+    bool unlimited; /* RLIMIT_FSIZE and RLIMIT_MEMLOCK, which libxl sets for QEMU's sake, are lifted */
     bool default_pipe;       /* SIGPIPE, which we ignore, is not ignored by it */
     int death_signal;        /* what it gets when this process dies; 0: nothing */
     /*
-     * One line of its stderr, without newline, made printable. It is told ($JOURNAL_STREAM) that its lines may
-     * begin with <PRIORITY>, as the journal reads them; else they count as info. NULL: its stderr is ours.
+     * One line of its stderr, without newline, made printable. It is told ($JOURNAL_STREAM) that its lines
+     * may begin with <PRIORITY>, as the journal reads them; else they count as info. NULL: its stderr is
+     * ours.
      */
     void (*line)(void *self, enum iod_log_level level, const char *text);
     /* It has ended, and all it said was told; spawned_free is allowed from here on. */
@@ -42,7 +43,8 @@ pid_t spawned_pid(const struct spawned *child);
 void spawned_signal(struct spawned *child, int signo); /* one that has ended, or NULL, is fine */
 bool spawned_ended(const struct spawned *child);
 int spawned_status(const struct spawned *child); /* as of waitpid; once it has ended */
-/* "ended with status 3: the last error it told, else its last line", "was killed by signal 9 (Killed)"; the child's memory. */
+/* "ended with status 3: the last error it told, else its last line", "was killed by signal 9 (Killed)"; the
+ * child's memory. */
 const char *spawned_reason(struct spawned *child);
 /* One that still runs is killed and left to the kernel. NULL is fine. */
 void spawned_free(struct spawned *child);
