@@ -13,6 +13,7 @@
 # LAB_ARM_CMDLINE  what is added to every guest's command line.
 # LAB_ARM_DEVICES  virtio-mmio nodes a Linux guest has, 0 to 11 (1). All must be
 #                  served before "domu go", or the guest dies of an access.
+# LAB_ARM_DOMU_N   further properties of guest N's node, as source text.
 
 ARM64_KERNEL=0x50000000
 ARM64_DOM0_RAMDISK=0x54000000
@@ -68,7 +69,7 @@ arm64_module()
 # arm64_guest NUMBER SPEC RAMDISK: one dom0less domain.
 arm64_guest()
 {
-    local number=$1 kernel=${2%%,*} spec=,$2 ramdisk=$3 vcpus=2 mem=192 slot cmdline
+    local number=$1 kernel=${2%%,*} spec=,$2 ramdisk=$3 vcpus=2 mem=192 slot cmdline properties
 
     [ "$kernel" = linux ] || mem=32
     case $spec in *,vcpus=*) vcpus=${spec##*,vcpus=} vcpus=${vcpus%%,*} ;; esac
@@ -79,6 +80,8 @@ arm64_guest()
     slot=$((ARM64_SLOTS + (number - 1) * 2 * ARM64_SLOT_SIZE))
     printf 'domU%d {\ncompatible = "xen,domain"; #address-cells = <2>; #size-cells = <2>;\n' "$number"
     printf 'cpus = <%d>; memory = <0x0 0x%x>; vpl011; xen,enhanced = "enabled";\n' "$vcpus" $((mem * 1024))
+    properties=LAB_ARM_DOMU_$number
+    printf '%s\n' "${!properties:-}"
     if [ "$kernel" = linux ]; then
         cmdline="console=ttyAMA0 loglevel=4${LAB_ARM_CMDLINE:+ $LAB_ARM_CMDLINE}"
         arm64_module "$LAB_IMG/Image" $ARM64_KERNEL '"multiboot,kernel", "multiboot,module"' "$cmdline"

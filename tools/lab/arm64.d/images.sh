@@ -187,7 +187,8 @@ arm64_pack_dom0()
         crc32c_generic ext4 loop tun bridge || return 1
     cp "$LAB_HERE/arm64.d/dom0-init" "$dest/init" || return 1
     cp "$LAB_HERE/arm64.d/domu" "$dest/bin/domu" || return 1
-    chmod 755 "$dest/init" "$dest/bin/domu"
+    cp "$LAB_HERE/arm64.d/start-xenstore" "$dest/bin/start-xenstore" || return 1
+    chmod 755 "$dest/init" "$dest/bin/domu" "$dest/bin/start-xenstore"
     arm64_pack "$dest" "$img/dom0.cpio"
 }
 
