@@ -65,10 +65,12 @@ static void events_ready(void *self, unsigned events)
             }
         }
         dispatch_run(daemon);
+        uint64_t began = limit_batch_begins(daemon);
         if (kept) {
             daemon->hv->ops->event_unmask(daemon->hv, ports, kept);
         }
         dispatch_flush(daemon);
+        limit_batch_ends(daemon, began, (unsigned)count);
         if ((unsigned)count < EVENT_BATCH) {
             break;
         }

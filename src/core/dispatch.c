@@ -84,6 +84,7 @@ bool dispatch_event(struct daemon *daemon, uint32_t port)
     if (idle) {
         dispatch_ready(access);
     } /* else its slot is looked at anyway; a vCPU sends nothing new before it was answered */
+    guest_of(access)->watch.account.events++;
     if (!is_limited(guest_of(access))) {
         return true;
     }

@@ -61,6 +61,20 @@ void limit_open(struct guest *guest)
     guest->watch.account.check = guest->spec.unlimited ? UINT32_MAX : POINTS_SUSPICIOUS;
 }
 
+/* From now on the clock is read for it; or no more. */
+static void set_measured(struct guest *guest, bool measured)
+{
+    struct account *account = &guest->watch.account;
+    if (measured != account->measured) {
+        list_remove(&account->link);
+        account->events = account->costly_events = 0;
+        if (measured) {
+            list_add_tail(&guest->daemon->watch.suspicious, &account->link);
+        }
+    }
+    account->measured = measured;
+}
+
 static void open_window(struct guest *guest, uint64_t now)
 {
     struct account *account = &guest->watch.account;
@@ -80,7 +94,7 @@ static void next_window(struct guest *guest, uint64_t now)
     uint64_t length = now - account->window_ns;
     if (account->measured) {
         account->share_ppm = (uint32_t)(account->spent_ns * 1000 / (length / 1000));
-        account->measured = account->limited || account->points >= POINTS_SUSPICIOUS;
+        set_measured(guest, account->limited || account->points >= POINTS_SUSPICIOUS);
     }
     open_window(guest, now);
 }
@@ -96,7 +110,7 @@ void limit_check(struct guest *guest)
     } else if (now - account->window_ns >= WINDOW_NS && !account->depth) {
         next_window(guest, now);
     } else {
-        account->measured = true;
+        set_measured(guest, true);
         account->check = account->points + POINTS_SUSPICIOUS;
     }
 }
@@ -141,6 +155,7 @@ static void begin(struct guest *guest, uint64_t now)
     account->times++;
     account->began_ns = account->credit_at_ns = now;
     account->credit_ns = 0;
+    list_remove(&account->link);
     list_add_tail(&watch->limited, &account->link);
     watch->limited_count++;
     list_remove(&guest->run_link);
@@ -169,12 +184,13 @@ void limit_lift(struct guest *guest)
     struct daemon *daemon = guest->daemon;
     struct server *server;
     if (!account->limited) {
+        set_measured(guest, false);
         return;
     }
-    account->limited = account->measured = false;
+    account->limited = false;
+    set_measured(guest, false);
     account->ended_ns = now_of(guest);
     account->limited_ns += account->ended_ns - account->began_ns;
-    list_remove(&account->link);
     daemon->watch.limited_count--;
     open_window(guest, account->ended_ns);
     tasks_release(guest);
@@ -234,6 +250,7 @@ void limit_work_ends(struct guest *guest)
     limit_spend(guest, took);
     if (account->points != account->begun_points) {
         account->costly_ns += took;
+        account->costly_events++;
     }
     if (account->limited || !account->measured) {
         return;
@@ -242,6 +259,28 @@ void limit_work_ends(struct guest *guest)
         next_window(guest, now);
     } else if (account->points >= POINTS_LIMITED && account->costly_ns >= COSTLY_NS) {
         begin(guest, now);
+    }
+}
+
+uint64_t limit_batch_begins(struct daemon *daemon)
+{
+    return list_empty(&daemon->watch.suspicious) ? 0 : daemon->loop->ops->now_ns(daemon->loop);
+}
+
+/* Unmasking and notifying is measured; polling and taking the events took about as long. */
+void limit_batch_ends(struct daemon *daemon, uint64_t began_ns, unsigned events)
+{
+    struct account *account;
+    if (!began_ns) {
+        return;
+    }
+    uint64_t each = 2 * (daemon->loop->ops->now_ns(daemon->loop) - began_ns) / events;
+    list_for_each(account, &daemon->watch.suspicious, struct account, link) {
+        struct guest *guest = list_entry(account, struct guest, watch.account);
+        unsigned costly = account->costly_events < account->events ? account->costly_events : account->events;
+        limit_spend(guest, account->events * each);
+        account->costly_ns += costly * each;
+        account->events = account->costly_events = 0;
     }
 }
 

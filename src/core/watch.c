@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/inside.h"
 #include "core/trace.h"
@@ -14,7 +15,8 @@
 int watch_daemon_begin(struct daemon *daemon)
 {
     struct daemon_watch *watch = &daemon->watch;
-    struct list *lists[] = {&watch->traces, &watch->fresh, &watch->waiting, &watch->limited};
+    struct list *lists[] = {&watch->traces, &watch->fresh, &watch->waiting, &watch->suspicious,
+                            &watch->limited};
     for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         list_init(lists[i]);
     }
@@ -31,6 +33,7 @@ void watch_daemon_end(struct daemon *daemon)
 void watch_guest_begin(struct guest *guest)
 {
     struct account *account = &guest->watch.account;
+    memset(&guest->watch, 0, sizeof(guest->watch));
     list_init(&account->link);
     list_init(&account->tasks);
     limit_open(guest);

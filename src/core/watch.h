@@ -34,7 +34,7 @@ struct daemon_watch {
     struct list waiting;            /* the stamped ones, oldest first */
     struct loop_timer *stuck_timer;
     uint64_t stuck_at_ns;           /* when it fires; UINT64_MAX: not armed */
-    struct list limited;            /* guests, by watch.account.link */
+    struct list suspicious, limited; /* guests, by watch.account.link */
     unsigned limited_count;
     struct loop_timer *limit_timer;
     uint64_t limit_at_ns;           /* likewise */
@@ -52,7 +52,8 @@ struct account {
     unsigned depth;       /* pieces of work inside one another */
     bool measured;        /* suspicious or limited: the clock is read */
     bool limited;
-    struct list link;     /* of the limited guests */
+    struct list link;     /* of the daemon's suspicious or limited guests */
+    unsigned events, costly_events; /* of a suspicious guest, in the present batch */
     struct list tasks;    /* of its devices, that wait for its turn */
     int64_t credit_ns;    /* of the loop's time */
     uint64_t credit_at_ns;
@@ -161,5 +162,8 @@ void limit_wait(struct guest *guest);  /* something of a limited guest waits for
 void limit_work_begins(struct guest *guest);
 void limit_work_ends(struct guest *guest);
 void limit_spend(struct guest *guest, uint64_t ns); /* of the loop's time, known otherwise */
+/* Around what a batch of events costs beside the accesses; began_ns 0: nobody is suspicious. */
+uint64_t limit_batch_begins(struct daemon *daemon);
+void limit_batch_ends(struct daemon *daemon, uint64_t began_ns, unsigned events);
 
 #endif
