@@ -75,17 +75,23 @@ static void take_name(char *to, size_t size, const json_t *device)
 
 static void take_devices(struct query_pci *query, const json_t *devices, unsigned depth);
 
+/* The number at key, or -1: none below limit. */
+static int place_of(const json_t *device, const char *key, json_int_t limit)
+{
+    const json_t *value = json_object_get(device, key);
+    bool good = json_is_integer(value) && json_integer_value(value) >= 0 && json_integer_value(value) < limit;
+
+    return good ? (int)json_integer_value(value) : -1;
+}
+
 static void take_device(struct query_pci *query, const json_t *device, unsigned depth)
 {
-    json_int_t bus = json_integer_value(json_object_get(device, "bus"));
-    json_int_t slot = json_integer_value(json_object_get(device, "slot"));
-    json_int_t function = json_integer_value(json_object_get(device, "function"));
+    int bus = place_of(device, "bus", 256), slot = place_of(device, "slot", 32);
+    int function = place_of(device, "function", 8);
 
-    if (query->count < QUERY_PCI_MAX && bus >= 0 && bus < 256 && slot >= 0 && slot < 32 && function >= 0 &&
-        function < 8 && json_object_get(device, "slot")) {
+    if (query->count < QUERY_PCI_MAX && bus >= 0 && slot >= 0 && function >= 0) {
         struct pci_owner *owner = &query->owners[query->count++];
-        *owner =
-            (struct pci_owner){.bus = (uint8_t)bus, .slot = (uint8_t)slot, .function = (uint8_t)function};
+        *owner = (struct pci_owner){(uint8_t)bus, (uint8_t)slot, (uint8_t)function, ""};
         take_name(owner->name, sizeof(owner->name), device);
     }
     take_devices(query, json_object_get(json_object_get(device, "pci_bridge"), "devices"), depth + 1);
