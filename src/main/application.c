@@ -174,9 +174,10 @@ static void guest_state(void *self, const char *domain, const char *state)
         if (strcmp(app->guests[i]->domain, domain) == 0) {
             app->running[i] = strcmp(state, "running") == 0;
             app->ended[i] = strcmp(state, "gone") == 0 || strcmp(state, "failed") == 0;
+            /* One that ioreqctl attached is the business of whoever did so. */
+            app->failed = app->failed || (!is_service(app) && strcmp(state, "failed") == 0);
         }
     }
-    app->failed = app->failed || (!is_service(app) && strcmp(state, "failed") == 0);
     app->loop->ops->task_soon(app->look);
 }
 
@@ -441,6 +442,7 @@ enum exit_code application_run(const struct command_line *line, struct logger *l
         say_error(logger, &error);
     } else {
         signal(SIGPIPE, SIG_IGN); /* a peer that closed its end is an error of that write, no more */
+        signal(SIGCHLD, SIG_DFL); /* inherited as ignored it would hide how scripts end */
         code = serve(&app);
         if (!app.stopped) {
             _exit((int)code); /* guests are left: nothing of theirs may be taken apart; the kernel cleans up */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * control-guests IOREQD SOCKET DIRECTORY: guests at work for the scripts of this folder. A mock hypervisor, ioreqd with
- * the control socket, one guest that reads its disk as fast as it can, one that reads now and then, one that does not
- * exist. Says "ready", and ends when its standard input does.
+ * control-guests IOREQD SOCKET DIRECTORY: guests at work for the scripts of this folder. A mock hypervisor,
+ * ioreqd with the control socket, one guest that reads its disk as fast as it can, one that writes and sends
+ * a frame now and then, one that does not exist. Says "ready", and ends when its standard input does.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +17,7 @@
 
 #include "guest.h"
 #include "virtio_blk_driver.h"
+#include "virtio_net_driver.h"
 
 #define RAM (64u << 20)
 #define IMAGE (16u << 20)
@@ -27,6 +28,8 @@ struct guest {
     char domid[8], disk[300];
     struct virtio_driver driver;
     struct virtio_blk blk;
+    struct virtio_driver nic; /* of the second one */
+    struct virtio_net net;
 };
 
 static struct mock *mock;
@@ -63,15 +66,43 @@ static void start(struct guest *guests, const char *program, const char *socket,
 
     snprintf(records, sizeof(records), "%s/records", directory);
     snprintf(uart, sizeof(uart), "uart16550,id=com1,chardev=file,chardev.path=%s/uart", directory);
-    const char *arguments[] = {program, "--no-xenstore", "--record-dir", records, "--control", socket,
-                               "--domain", guests[0].domid, "--type", "hvm", "--device", "pci-host,id=host",
-                               "--device", guests[0].disk, "--device", uart,
-                               "--domain", guests[1].domid, "--type", "hvm", "--device", "pci-host,id=host",
-                               "--device", guests[1].disk,
-                               "--domain", "99", "--type", "hvm", "--wait", "--device", "debugcon,id=debug",
+    const char *arguments[] = {program,
+                               "--no-xenstore",
+                               "--record-dir",
+                               records,
+                               "--control",
+                               socket,
+                               "--domain",
+                               guests[0].domid,
+                               "--type",
+                               "hvm",
+                               "--device",
+                               "pci-host,id=host",
+                               "--device",
+                               guests[0].disk,
+                               "--device",
+                               uart,
+                               "--domain",
+                               guests[1].domid,
+                               "--type",
+                               "hvm",
+                               "--device",
+                               "pci-host,id=host",
+                               "--device",
+                               guests[1].disk,
+                               "--device",
+                               "virtio-net,id=nic0,netdev=null",
+                               "--domain",
+                               "99",
+                               "--type",
+                               "hvm",
+                               "--wait",
+                               "--device",
+                               "debugcon,id=debug",
                                NULL};
     ioreqd = mock_spawn_daemon(mock, (char *const *)(uintptr_t)arguments);
-    if (!ioreqd || mock_daemon_wait_log(ioreqd, ": running", 20000) || mock_daemon_wait_log(ioreqd, ": running", 20000)) {
+    if (!ioreqd || mock_daemon_wait_log(ioreqd, ": running", 20000) ||
+        mock_daemon_wait_log(ioreqd, ": running", 20000)) {
         fail("ioreqd does not get the guests running");
     }
 }
@@ -81,10 +112,33 @@ static void open_disk(struct guest *guest)
     int sbdf = virtio_pci_find(guest->domain, 0, VIRTIO_ID_BLOCK_DEVICE, -1);
 
     if (sbdf < 0 ||
-        virtio_pci_open(&guest->driver, guest->domain, 0, (uint16_t)sbdf, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX, 0xe0000000,
-                        virtio_arena_make(guest->domain, 0x100000, RAM - 0x100000)) ||
+        virtio_pci_open(&guest->driver, guest->domain, 0, (uint16_t)sbdf, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX,
+                        0xe0000000, virtio_arena_make(guest->domain, 0x100000, RAM / 2)) ||
         virtio_blk_start(&guest->blk, &guest->driver, VIRTIO_BLK_ALL, 1, 0)) {
         fail("a guest finds no disk");
+    }
+}
+
+static void open_nic(struct guest *guest)
+{
+    int sbdf = virtio_pci_find(guest->domain, 0, VIRTIO_ID_NETWORK_CARD, -1);
+
+    if (sbdf < 0 ||
+        virtio_pci_open(&guest->nic, guest->domain, 0, (uint16_t)sbdf, VIRTIO_ID_NETWORK_CARD, VIRTIO_MSIX,
+                        0xe1000000,
+                        virtio_arena_make(guest->domain, RAM / 2 + 0x100000, RAM / 2 - 0x100000)) ||
+        virtio_net_start(&guest->net, &guest->nic, VIRTIO_NET_ALL, 1, 0)) {
+        fail("the second guest finds no network card");
+    }
+}
+
+/* To everybody, of a type that is reserved for experiments. */
+static void send_frame(struct guest *guest, unsigned number)
+{
+    uint8_t frame[100] = {255, 255, 255, 255, 255, 255, 2, 0, 0, 0, 0, 1, 0x88, 0xb5, (uint8_t)number};
+
+    if (virtio_net_send(&guest->net, 0, NULL, frame, sizeof(frame))) {
+        fail("a frame is not sent");
     }
 }
 
@@ -102,12 +156,17 @@ static void work(struct guest *guests)
 
     for (unsigned round = 0; !over(); round++) {
         for (unsigned i = 0; i < 8; i++) {
-            if (virtio_blk_read(&guests[0].blk, (uint64_t)rand() % 30000, bytes, 4096 << (i & 3)) != VIRTIO_BLK_S_OK) {
+            if (virtio_blk_read(&guests[0].blk, (uint64_t)rand() % 30000, bytes, 4096 << (i & 3)) !=
+                VIRTIO_BLK_S_OK) {
                 fail("a read fails");
             }
         }
-        if (round % 20 == 0 && virtio_blk_write(&guests[1].blk, round % 1000, bytes, 512) != VIRTIO_BLK_S_OK) {
+        if (round % 20 == 0 &&
+            virtio_blk_write(&guests[1].blk, round % 1000, bytes, 512) != VIRTIO_BLK_S_OK) {
             fail("a write fails");
+        }
+        if (round % 20 == 0) {
+            send_frame(&guests[1], round / 20);
         }
         usleep(500); /* two processors are shared with others */
     }
@@ -117,6 +176,8 @@ static void stop(struct guest *guests)
 {
     int status;
 
+    virtio_net_finish(&guests[1].net);
+    virtio_close(&guests[1].nic);
     for (unsigned i = 0; i < GUESTS; i++) {
         virtio_blk_finish(&guests[i].blk);
         virtio_close(&guests[i].driver);
@@ -154,6 +215,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < GUESTS; i++) {
         open_disk(&guests[i]);
     }
+    open_nic(&guests[1]);
     puts("ready");
     fflush(stdout);
     work(guests);

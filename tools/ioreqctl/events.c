@@ -229,7 +229,7 @@ static json_t *trace_arguments(const struct options *options)
         json_object_set_new(arguments, "device", json_string(options->device));
     }
     if (options->pcapng && options->snap) {
-        json_object_set_new(arguments, "snap", json_integer(options->snap));
+        json_object_set_new(arguments, "snap", json_integer(options->snap + 12));
     }
     if (!options->pcapng && options->probe_count) {
         json_t *probes = json_array();
