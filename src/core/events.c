@@ -152,7 +152,8 @@ int events_begin(struct daemon *daemon)
     list_init(&daemon->answers);
     daemon->answer_task = ops->task_add(daemon->loop, deliver, daemon);
     daemon->leave_task = ops->task_add(daemon->loop, leave, daemon);
-    return daemon->answer_task && daemon->leave_task ? 0 : -ENOMEM;
+    daemon->record_timer = ops->timer_add(daemon->loop, records_write, daemon);
+    return daemon->answer_task && daemon->leave_task && daemon->record_timer ? 0 : -ENOMEM;
 }
 
 void events_end(struct daemon *daemon)
@@ -165,4 +166,5 @@ void events_end(struct daemon *daemon)
     }
     ops->task_remove(daemon->answer_task);
     ops->task_remove(daemon->leave_task);
+    ops->timer_remove(daemon->record_timer);
 }

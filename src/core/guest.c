@@ -142,6 +142,7 @@ static void guest_clear(struct guest *guest)
         server_free(server);
     }
     functions_forget(guest);
+    foreign_forget(guest);
     guest->functions_dirty = false;
     memory_destroy(guest->memory);
     guest->memory = NULL;
@@ -375,6 +376,7 @@ static void open_devices(struct guest *guest)
         guest_fail(guest, "out of memory");
         return;
     }
+    foreign_read(guest);
     if (!make_devices(guest, &error)) {
         guest_fail(guest, "%s", error.text);
         return;

@@ -4,6 +4,7 @@
 #define CORE_GUEST_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <ioreqd/error.h>
@@ -37,6 +38,8 @@ void guest_bus_set(struct guest *guest, void *bus, const struct config_space_ops
 /* Claims (or gives up) a function at the hypervisor, as of the next access. 0 or a negative errno. */
 int guest_claim_function(struct guest *guest, uint16_t sbdf);
 void guest_release_function(struct guest *guest, uint16_t sbdf);
+/* Does another ioreqd hold it, as far as its record said? Who, as text; or NULL. */
+const char *guest_function_owner(const struct guest *guest, uint16_t sbdf, char *text, size_t size);
 
 /*
  * Interrupt messages and wires for src/pci and core/irq.c; each checks the guest's type and refuses what

@@ -183,6 +183,7 @@ static int addition_make(struct addition *addition, struct iod_error *error)
     if (!spec) {
         return iod_fail(error, ECANCELED, "%s: is not wanted any more", addition->id);
     }
+    foreign_read(host);
     struct iod_device *device = device_create(host, spec, 0, error);
     if (!device) {
         guest_commit(host);

@@ -19,6 +19,7 @@
 #include "core/list.h"
 #include "core/loop.h"
 #include "core/memory.h"
+#include "core/record.h"
 #include "core/watch.h"
 
 struct server;
@@ -80,6 +81,8 @@ struct server {
     unsigned functions;
     char *record;             /* path of its record, or NULL */
     int record_fd;            /* the record, locked while we live; -1: none */
+    uint32_t record_port;     /* as it says */
+    bool record_stale;        /* what the server holds has changed since it was written */
     struct list link;
     struct server_watch watch;
 };
@@ -153,6 +156,12 @@ struct iod_device {
 
 /* ---- guests ---- */
 
+/* What another ioreqd holds of the domain. */
+struct foreign_claim {
+    struct record_claim claim;
+    uint64_t pid;
+};
+
 enum guest_state {
     GUEST_WAITING,   /* for its domain, or for xenstore's word on its type */
     GUEST_CLEANING,  /* a dead daemon's servers are being removed */
@@ -196,6 +205,8 @@ struct guest {
     unsigned opening, stopping; /* devices not yet open, not yet quiet */
     unsigned retries;
     struct cleanup *cleanup;
+    struct foreign_claim *foreign; /* as of the last look */
+    unsigned foreign_count;
     struct guest *host;      /* of one that is joined: who serves its domain */
     struct list joined;      /* guests whose host this is, by join_link */
     struct list join_link;
@@ -240,6 +251,8 @@ struct daemon {
     struct daemon_watch watch;
     struct list listeners, answers;
     struct loop_task *answer_task, *leave_task;
+    struct loop_timer *record_timer;
+    bool record_due;           /* it is set */
     struct list services;
     struct list mapping_pool[3];
     bool stopping;
@@ -394,11 +407,20 @@ int ask_begin(struct iod_device *device, struct answer *answer); /* 0 or -ENOMEM
 void ask_end(struct iod_device *device, const char *why);
 void detach_end(struct detach *detach); /* the device is being destroyed */
 
-/* record.c */
-struct cleanup;
+/* record_file.c */
 int record_write(struct server *server, uint32_t port, struct iod_error *error);
 void record_remove(struct server *server);
 void record_unlock(struct server *server); /* this process is its owner no more */
+void record_note(struct server *server);   /* what it holds has changed: the record is written again, soon */
+void records_write(void *self);            /* the daemon's: those that are due */
+void foreign_read(struct guest *guest);    /* what other living ioreqds hold of its domain, by their records */
+void foreign_forget(struct guest *guest);
+/* Who of them holds some of it, as text ("virtio-blk0 of ioreqd pid 12"); or NULL. */
+const char *foreign_owner(const struct guest *guest, enum claim_kind kind, uint64_t start, uint64_t end, char *text,
+                          size_t size);
+
+/* record.c */
+struct cleanup;
 /* Removes what a dead daemon left on this domain; done(self, error) is called, maybe at once. */
 struct cleanup *cleanup_begin(struct guest *guest, void (*done)(void *self, int error, const char *why),
                               void *self);

@@ -66,11 +66,11 @@ void iod_region_hide(struct iod_region *region)
 
 /* Two devices that the command line puts at one place: the guest would find only the later one. */
 static int taken(const struct iod_region *region, enum iod_space space, uint64_t base,
-                 const struct iod_device *by, struct iod_error *error)
+                 const char *by, struct iod_error *error)
 {
     return iod_fail(error, EBUSY, "%s: %s: %s 0x%llx to 0x%llx: taken by %s; expected another base=",
                     region->device->id, region->name, space_names[space], (unsigned long long)base,
-                    (unsigned long long)(base + (region->length - 1)), by->id);
+                    (unsigned long long)(base + (region->length - 1)), by);
 }
 
 /* Devices that are being added too, and have their ranges only when they are open. */
@@ -84,7 +84,7 @@ static int check_hidden(const struct iod_region *region, enum iod_space space, u
             const struct iod_region *other = list_entry(k, const struct iod_region, link);
             if (other->later && other != region && other->space == space &&
                 base <= other->base + (other->length - 1) && other->base <= base + (region->length - 1)) {
-                return taken(region, space, base, device, error);
+                return taken(region, space, base, device->id, error);
             }
         }
     }
@@ -100,10 +100,13 @@ static int check_free(const struct iod_region *region, enum iod_space space, uin
         other = list_entry(l, const struct placement, link);
         if (other->region && other->region != region && base <= other->end &&
             other->start <= base + (region->length - 1)) {
-            return taken(region, space, base, other->region->device, error);
+            return taken(region, space, base, other->region->device->id, error);
         }
     }
-    return check_hidden(region, space, base, error);
+    char text[120];
+    const char *foreign = foreign_owner(region->device->guest, space == IOD_PIO ? CLAIM_PORTS : CLAIM_MMIO, base,
+                                        base + (region->length - 1), text, sizeof(text));
+    return foreign ? taken(region, space, base, foreign, error) : check_hidden(region, space, base, error);
 }
 
 int iod_region_place_base(struct iod_region *region, enum iod_space space, uint64_t fallback,
@@ -189,6 +192,7 @@ static int claim_at(struct server *server, enum iod_space space, const struct in
     if (error) {
         interval_set_remove(&server->ranges[space], range->start, range->end);
     }
+    record_note(server);
     return error;
 }
 
@@ -254,6 +258,7 @@ static void release_range(struct server *server, enum iod_space space, const str
                       strerror(-error));
         }
         interval_set_remove(held, start, end);
+        record_note(server);
         i = (unsigned)-1; /* the set has changed: from its start again */
     }
 }
@@ -301,6 +306,7 @@ static int claim_function(struct guest *guest, struct function_claim *claim)
     }
     room->functions++;
     claim->server = room;
+    record_note(room);
     return 0;
 }
 
@@ -321,6 +327,7 @@ static int commit_functions(struct guest *guest)
             if (claim->server && !guest->dead) {
                 hv->ops->pcidev_unmap(hv, guest->domid, claim->server->id, claim->sbdf);
                 claim->server->functions--;
+                record_note(claim->server);
             }
             list_remove(&claim->link);
             free(claim);

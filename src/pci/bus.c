@@ -54,10 +54,15 @@ static const struct config_space_ops bus_ops = {
     .destroy = free,
 };
 
-static bool slot_free(const struct pci_bus *bus, unsigned slot)
+/* Neither ours nor, as far as is known, another emulator's. */
+static bool slot_free(const struct pci_bus *bus, const struct guest *guest, unsigned slot)
 {
+    char text[120];
+
     for (unsigned function = 0; function < PCI_FUNCTIONS; function++) {
-        if (bus->functions[slot * PCI_FUNCTIONS + function]) {
+        unsigned devfn = slot * PCI_FUNCTIONS + function;
+
+        if (bus->functions[devfn] || guest_function_owner(guest, (uint16_t)devfn, text, sizeof(text))) {
             return false;
         }
     }
@@ -68,12 +73,15 @@ static bool slot_free(const struct pci_bus *bus, unsigned slot)
  * The default place: upwards alone; from the far end downwards beside another emulator, which fills its bus
  * from below. Only what the configuration names earlier decides, so it is the same at each start.
  */
-static int default_slot(const struct pci_bus *bus, bool beside)
+static int default_slot(const struct pci_bus *bus, const struct guest *guest)
 {
+    bool beside = guest_beside(guest);
+
+
     for (unsigned i = PCI_FIRST_SLOT; i < PCI_SLOTS; i++) {
         unsigned slot = beside ? PCI_SLOTS - 1 - (i - PCI_FIRST_SLOT) : i;
 
-        if (slot_free(bus, slot)) {
+        if (slot_free(bus, guest, slot)) {
             return (int)slot;
         }
     }
@@ -92,7 +100,7 @@ static int choose_devfn(const struct pci_bus *bus, const struct iod_pci *pci, in
     } else if (wanted >= 0) {
         slot = (unsigned)wanted;
     } else {
-        int found = default_slot(bus, guest_beside(device_guest(pci->device)));
+        int found = default_slot(bus, device_guest(pci->device));
 
         if (found < 0) {
             return iod_fail(error, ENOSPC, "%s: no PCI slot is free; place it with addr=SLOT.FUNCTION",
@@ -152,6 +160,8 @@ int pci_bus_join(struct iod_pci *pci, int wanted, struct iod_error *error)
     struct pci_bus *bus = bus_of(guest);
     struct iod_error none = {0};
     struct pci_port *port;
+    const char *owner;
+    char text[120];
     int devfn, result;
 
     if (!bus) {
@@ -171,10 +181,11 @@ int pci_bus_join(struct iod_pci *pci, int wanted, struct iod_error *error)
     if (devfn < 0) {
         return devfn;
     }
-    if (bus->functions[devfn]) {
+    owner = bus->functions[devfn] ? iod_device_id(bus->functions[devfn]->device)
+                                  : guest_function_owner(guest, (uint16_t)devfn, text, sizeof(text));
+    if (owner) {
         return iod_fail(error, EBUSY, "%s: PCI address %02x.%x is taken by %s", iod_device_id(pci->device),
-                        (unsigned)devfn / PCI_FUNCTIONS, (unsigned)devfn % PCI_FUNCTIONS,
-                        iod_device_id(bus->functions[devfn]->device));
+                        (unsigned)devfn / PCI_FUNCTIONS, (unsigned)devfn % PCI_FUNCTIONS, owner);
     }
     result = guest_claim_function(guest, (uint16_t)devfn);
     if (result < 0) {

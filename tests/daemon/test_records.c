@@ -170,6 +170,54 @@ START_TEST(unusable_directory)
 }
 END_TEST
 
+/* ---- two ioreqds on one guest: each knows what the other holds ---- */
+
+static char *record_text(unsigned id)
+{
+    static char text[8192];
+    FILE *file = fopen(path_of(id, ""), "r");
+    ck_assert_ptr_nonnull(file);
+    text[fread(text, 1, sizeof(text) - 1, file)] = '\0';
+    fclose(file);
+    return text;
+}
+
+START_TEST(claims_of_another)
+{
+    char image[300], disk[400], text[100];
+    snprintf(image, sizeof(image), "%s", fixture_image(&f, "disk.img", 1 << 20));
+    snprintf(disk, sizeof(disk), "virtio-blk,addr=5,path=%s", image);
+    fixture_run(&f, "--device", "debugcon", "--device", disk, NULL);
+    const char *record = record_text(0);
+    ck_assert_ptr_nonnull(strstr(record, "claim=ports 0x402 0x402 debugcon0\n"));
+    ck_assert_ptr_nonnull(strstr(record, "claim=function 0x28 0x28 virtio-blk1\n"));
+    snprintf(text, sizeof(text), "pid=%d\n", (int)mock_daemon_pid(f.daemon));
+    ck_assert_ptr_nonnull(strstr(record, text));
+    /* What is taken is refused, with its owner. */
+    snprintf(text, sizeof(text), "ports 0x402 to 0x402: taken by debugcon0 of ioreqd pid %d",
+             (int)mock_daemon_pid(f.daemon));
+    struct mock_daemon *other = fixture_spawn(&f, "--device", "debugcon,id=mine", NULL);
+    ck_assert_int_gt(fixture_status(other), 0);
+    fixture_expect_log(other, text);
+    mock_daemon_free(other);
+    snprintf(text, sizeof(text), "PCI address 05.0 is taken by virtio-blk1 of ioreqd pid %d",
+             (int)mock_daemon_pid(f.daemon));
+    other = fixture_spawn(&f, "--device", "virtio-rng,addr=5", NULL);
+    ck_assert_int_gt(fixture_status(other), 0);
+    fixture_expect_log(other, text);
+    mock_daemon_free(other);
+    /* The default slots skip it: 4 is free, 5 is not. */
+    other = fixture_spawn(&f, "--device", "virtio-rng", "--device", "virtio-rng", "--device", "debugcon,base=0x500", NULL);
+    ck_assert_int_eq(mock_daemon_wait_log(other, "ready: all guests are running", 10000), 0);
+    record = record_text(1);
+    ck_assert_ptr_nonnull(strstr(record, "claim=function 0x20 "));
+    ck_assert_ptr_nonnull(strstr(record, "claim=function 0x30 "));
+    ck_assert_uint_eq(vcpu_inb(f.guest, 0, PORT), 0xe9);
+    ck_assert_uint_eq(vcpu_inb(f.guest, 0, 0x500), 0xe9);
+    mock_daemon_free(other);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("records");
@@ -184,6 +232,7 @@ int main(void)
     tcase_add_loop_test(hvm, hostile_content, 0, 9);
     tcase_add_test(hvm, stale_record_goes);
     tcase_add_loop_test(hvm, unusable_directory, 0, 2);
+    tcase_add_test(hvm, claims_of_another);
     suite_add_tcase(suite, hvm);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

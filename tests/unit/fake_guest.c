@@ -82,6 +82,11 @@ int guest_claim_function(struct guest *guest, uint16_t sbdf)
     return 0;
 }
 
+const char *guest_function_owner(const struct guest *guest, uint16_t sbdf, char *text, size_t size)
+{
+    return guest->foreign && guest->foreign == sbdf ? "somebody else" : NULL;
+}
+
 void guest_release_function(struct guest *guest, uint16_t sbdf)
 {
     guest->claimed[sbdf] = false;

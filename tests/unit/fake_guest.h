@@ -33,6 +33,7 @@ struct guest {
     void *bus;
     const struct config_space_ops *bus_ops;
     bool claimed[65536]; /* by sbdf */
+    uint16_t foreign; /* this function is another emulator's; 0: none */
     uint8_t memory[FAKE_MEMORY];
     struct {
         uint64_t address;
