@@ -124,7 +124,7 @@ static void end_ready(void *self, unsigned events)
     struct child *child = self;
     struct daemon *daemon = child->children->daemon;
     siginfo_t info = { 0 };
-    char how[96] = "ended";
+    char how[96] = "ended; how, somebody else was told (SIGCHLD is ignored)";
     int result = waitid(P_PIDFD, (id_t)child->pidfd, &info, WEXITED | WNOHANG);
     if (result == 0 && info.si_pid == 0) {
         return;

@@ -43,14 +43,13 @@ static void tap_limits(struct tap *tap, bool link, unsigned mtu)
 static void watch_again(struct tap_pair *pair)
 {
     struct tap *tap = pair->tap;
-    unsigned events = 0;
     if (pair->watch == NULL) {
         return;
     }
-    if (pair->attached && !tap->lost) {
-        bool reads = pair->kept == 0 && iod_netdev_accepts(tap->netdev, pair->number);
-        events = (reads ? IOD_READABLE : 0) | (pair->stuck ? IOD_WRITABLE : 0);
-    }
+    bool reads = pair->attached && !tap->lost && pair->kept == 0 &&
+                 iod_netdev_accepts(tap->netdev, pair->number);
+    /* Without a queue a descriptor is always "writable": whoever waits sends again, and it is dropped. */
+    unsigned events = (reads ? IOD_READABLE : 0) | (pair->stuck ? IOD_WRITABLE : 0);
     netdev_loop(tap->netdev)->ops->watch_set(pair->watch, events);
 }
 
@@ -215,9 +214,6 @@ static int tap_set_pairs(struct iod_netdev *netdev, unsigned pairs)
         if (i >= pairs && pair->kept > 0) {
             pair->kept = 0;
             iod_netdev_dropped(netdev, false);
-        }
-        if (i >= pairs) {
-            pair->stuck = false;
         }
         watch_again(pair);
     }

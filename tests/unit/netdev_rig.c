@@ -7,6 +7,7 @@
 struct nic *nic;
 unsigned nic_pairs = 1;
 bool nic_waits;
+void (*nic_created)(void);
 
 /* ---- the device ---- */
 
@@ -61,6 +62,9 @@ static int nic_create(struct iod_device *device, struct iod_error *error)
 {
     struct nic *self = iod_self(device);
     self->device = device;
+    if (nic_created != NULL) {
+        nic_created();
+    }
     self->netdev = iod_netdev_attach(device, "netdev", "null", nic_pairs, &events, self, error);
     return self->netdev != NULL ? 0 : -EINVAL;
 }
@@ -118,6 +122,17 @@ struct fake_xen *nic_start(const char *options)
     ck_assert_msg(fake != NULL, "%s", error.text);
     ck_assert_msg(fake_running(fake), "%s", fake_log(fake));
     return fake;
+}
+
+bool nic_tries(const char *options)
+{
+    struct iod_error error = { 0 };
+    struct fake_xen *fake = begin(options, &error);
+    bool running = fake != NULL && fake_running(fake);
+    if (fake != NULL) {
+        fake_stop(fake);
+    }
+    return running;
 }
 
 void nic_fails(const char *options, const char *says)

@@ -39,9 +39,12 @@ struct nic {
 extern struct nic *nic;      /* the one under test, once it is open */
 extern unsigned nic_pairs;   /* that it asks for */
 extern bool nic_waits;       /* it does not say receive_again in start */
+extern void (*nic_created)(void); /* called when the card is about to ask for its backend; may be NULL */
 
 /* A guest with one card, running. `options`: after "test-nic,". */
 struct fake_xen *nic_start(const char *options);
+/* The same that may fail; false: it did, and nothing is left. */
+bool nic_tries(const char *options);
 /* The same that must fail, with this in its log; nothing is left. */
 void nic_fails(const char *options, const char *says);
 void nic_stop(struct fake_xen *fake);

@@ -25,7 +25,7 @@
 
 /* ---- what goes to the kernel ---- */
 
-static struct { unsigned reads, writes, allocations; } calls;
+static struct { unsigned reads, writes, allocations, fail_at, failed; } calls;
 
 ssize_t read(int fd, void *to, size_t length)
 {
@@ -41,12 +41,25 @@ ssize_t writev(int fd, const struct iovec *iov, int count)
 
 #ifndef __SANITIZE_ADDRESS__
 void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
 void *malloc(size_t size);
+void *calloc(size_t count, size_t size);
+
+static bool allocation_fails(void)
+{
+    bool fails = ++calls.allocations == calls.fail_at;
+    calls.failed += fails;
+    return fails;
+}
 
 void *malloc(size_t size)
 {
-    calls.allocations++;
-    return __libc_malloc(size);
+    return allocation_fails() ? NULL : __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+    return allocation_fails() ? NULL : __libc_calloc(count, size);
 }
 #endif
 
@@ -542,6 +555,13 @@ START_TEST(send_waits)
     struct fake_xen *fake = nic_start("netdev=tap,bridge=br0,sndbuf=16384");
     int host = host_open("v1", false);
     unsigned taken = 0, arrived = 0;
+    do { /* until the bridge forwards */
+        frame_fill(frame, 60, 0);
+        ck_assert_int_eq(nic_send(0, NULL, frame, 60), 0);
+        fake_run_ms(fake, 50);
+    } while (host_take(host, frame, sizeof(frame)) == 0);
+    while (host_take(host, frame, sizeof(frame)) > 0) {
+    }
     for (unsigned round = 0; round < 3; round++) {
         int result;
         for (frame_fill(frame, sizeof(frame), taken); (result = nic_send(0, NULL, frame, sizeof(frame))) == 0;
@@ -563,6 +583,15 @@ START_TEST(send_waits)
     }
     ck_assert_uint_eq(arrived, taken);
     ck_assert_uint_eq(nic_counters()->send_dropped, 0);
+    while (nic_send(0, NULL, frame, sizeof(frame)) == 0) {
+        taken++;
+        ck_assert_uint_lt(taken, 1000);
+    }
+    unsigned writable = nic->writable;
+    must("ip link del " NAME); /* who waits for room need not wait for ever */
+    nic_await(fake, &nic->writable, writable + 1);
+    ck_assert_int_eq(nic_send(0, NULL, frame, sizeof(frame)), 0);
+    ck_assert_uint_eq(nic_counters()->send_dropped, 1);
     nic_stop(fake);
 }
 END_TEST
@@ -783,6 +812,62 @@ START_TEST(script_and_a_dead_guest)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+#ifndef __SANITIZE_ADDRESS__
+static unsigned fail_next;
+
+static void arm(void)
+{
+    calls.allocations = calls.failed = 0;
+    calls.fail_at = fail_next;
+}
+
+enum { TRY_RAN = 10, TRY_FAILED, TRY_LEFT, CHECK_FAILED = 2 };
+
+/* In a process of its own: an allocation of Check's that fails ends it. */
+static int try_open(const char *options, bool script)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        freopen("/dev/null", "w", stderr);
+        bool ran = nic_tries(options);
+        unsigned failed = calls.failed;
+        calls.fail_at = 0;
+        bool left = !script && shows(NAME, "emu"); /* a script may still be at work */
+        _exit(left ? TRY_LEFT : failed > 0 ? TRY_FAILED : ran ? TRY_RAN : 1);
+    }
+    int status = 0;
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(WIFEXITED(status), "allocation %u: signal %d", fail_next, WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+/* Each allocation of an open fails once: it fails as a whole, or works, and leaves nothing. */
+START_TEST(each_allocation_fails)
+{
+    static const char *const all[] = { "netdev=tap", "netdev=tap,bridge=br0,script=/bin/true" };
+    int result;
+    must("ip link add br0 type bridge && ip link set br0 up");
+    nic_created = arm;
+    nic_pairs = 2;
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned failed = 0;
+        fail_next = 0;
+        do {
+            fail_next++;
+            ck_assert_uint_lt(fail_next, 300);
+            result = try_open(all[i], i == 1);
+            ck_assert_msg(result == TRY_FAILED || result == TRY_RAN || result == CHECK_FAILED,
+                          "%s: allocation %u: %d", all[i], fail_next, result);
+            failed += result == TRY_FAILED;
+        } while (result != TRY_RAN);
+        ck_assert_uint_gt(failed, 10);
+    }
+}
+END_TEST
+#endif
+
 /* ---- all of it ---- */
 
 static bool can_make_taps(void)
@@ -815,6 +900,9 @@ int main(void)
     for (unsigned i = 0; i < sizeof(tests) / sizeof(tests[0]); i++) {
         tcase_add_test(taps, tests[i]);
     }
+#ifndef __SANITIZE_ADDRESS__
+    tcase_add_test(taps, each_allocation_fails);
+#endif
     tcase_set_timeout(taps, 60);
     suite_add_tcase(suite, taps);
     return unit_run(suite);
