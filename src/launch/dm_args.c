@@ -83,6 +83,15 @@ static bool option_is(const char *text, const char *key, const char *expected)
     return is;
 }
 
+static bool option_given(const char *text, const char *key)
+{
+    char *value = dm_option_value(text, key);
+    bool given = value != NULL;
+
+    free(value);
+    return given;
+}
+
 /* "server", "server=on" */
 static bool option_on(const char *text, const char *key)
 {
@@ -155,9 +164,52 @@ static int add_qmp(struct dm_args *args, unsigned argument, struct iod_error *er
     return good ? 0 : iod_fail(error, EINVAL, "-chardev %.120s: expected path= or fd=", text);
 }
 
+/* -qmp unix:PATH,server,nowait, as xenopsd writes it, becomes the -chardev and -mon that it is short for. */
+static int spell_out(struct dm_args *args, unsigned option, struct iod_error *error)
+{
+    const char *text = args->qemu[option + 1], *path_end = part_end(text);
+    bool waits = !option_given(text, "nowait") && !option_is(text, "wait", "off");
+    char *chardev, *monitor, *words[4] = {NULL};
+
+    if (asprintf(&chardev, "socket,id=ioreqd-dm-%u,path=%.*s,server=on%s", option,
+                 (int)(path_end - text - 5), text + 5, waits ? "" : ",wait=off") < 0) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    if (asprintf(&monitor, "chardev=ioreqd-dm-%u,mode=control%s", option,
+                 strcmp(args->qemu[option], "-qmp-pretty") ? "" : ",pretty=on") < 0) {
+        free(chardev);
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    words[0] = strdup("-chardev");
+    words[1] = chardev;
+    words[2] = strdup("-mon");
+    words[3] = monitor;
+    for (unsigned i = 0; i < 2; i++) {
+        free(args->qemu[option + i]);
+        args->qemu[option + i] = words[i];
+        args->qemu[args->qemu_count++] = words[2 + i];
+    }
+    return words[0] && words[2] ? 0 : iod_fail(error, ENOMEM, "out of memory");
+}
+
+static int spell_out_all(struct dm_args *args, struct iod_error *error)
+{
+    unsigned count = args->qemu_count;
+    int result = 0;
+
+    for (unsigned i = 1; i + 1 < count && !result; i++) {
+        bool qmp = !strcmp(args->qemu[i], "-qmp") || !strcmp(args->qemu[i], "-qmp-pretty");
+        const char *text = args->qemu[i + 1];
+        if (qmp && !strncmp(text, "unix:", 5) && option_on(text, "server") && !option_on(text, "abstract")) {
+            result = spell_out(args, i, error);
+        }
+    }
+    return result;
+}
+
 static int find_qmps(struct dm_args *args, struct iod_error *error)
 {
-    int result = 0;
+    int result = spell_out_all(args, error);
 
     for (unsigned i = 1; i + 1 < args->qemu_count && !result; i++) {
         const char *text = args->qemu[i + 1];
@@ -331,7 +383,7 @@ static int check(const struct dm_args *args, struct iod_error *error)
 int dm_args_parse(struct dm_args *args, int argc, char **argv, struct iod_error *error)
 {
     *args = (struct dm_args){.limit_ns = LIMIT_DEFAULT_S * UINT64_C(1000000000)};
-    args->qemu = calloc((size_t)argc + 2, sizeof(*args->qemu));
+    args->qemu = calloc(2 * (size_t)argc + 2, sizeof(*args->qemu)); /* a -qmp becomes two options */
     if (!args->qemu) {
         return iod_fail(error, ENOMEM, "out of memory");
     }

@@ -12,7 +12,7 @@ struct place {
     unsigned slot, function;
 };
 
-/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it; ioreqd says itself what is wrong with its own. */
+/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it. What is wrong with ioreqd's, it says itself. */
 static bool parse_place(const char *text, struct place *place)
 {
     char rest;

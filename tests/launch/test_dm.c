@@ -309,6 +309,30 @@ START_TEST(listening_socket_from_libxl)
 }
 END_TEST
 
+/* xenopsd's way to write it. */
+START_TEST(qmp_option)
+{
+    char path[128], option[160];
+    snprintf(path, sizeof(path), "%s/qmp-event", rig.folder);
+    snprintf(option, sizeof(option), "unix:%s,server,nowait", path);
+    rig_add(&rig, "-qmp", option, "-S", NULL);
+    rig_start(&rig);
+    rig_wait_up(&rig);
+    qmp_open(&qmp, path);
+    qmp_send(&qmp, "{\"execute\":\"xen-save-devices-state\",\"id\":\"1\"}");
+    json_t *reply = qmp_take(&qmp);
+    ck_assert_ptr_nonnull(json_object_get(reply, "error"));
+    json_decref(reply);
+    qmp_send(&qmp, "{\"execute\":\"echo\",\"arguments\":{},\"id\":1}");
+    qmp_expect(&qmp, "{'return':{},'id':1}");
+    ck_assert(rig_has_text(rig.note, "server=on,wait=off,fd="));
+    ck_assert(rig_has_text(rig.note, "arg: -S\narg: -mon\narg: chardev=ioreqd-dm-"));
+    ck_assert(!rig_has_text(rig.note, "arg: -qmp"));
+    end_by(SIGTERM);
+    ck_assert_int_ne(access(path, F_OK), 0);
+}
+END_TEST
+
 /* ---- with real ioreqds under the mock ---- */
 
 static void real_setup(void)
@@ -468,6 +492,7 @@ int main(void)
     tcase_add_test(fake, killed_ioreqd);
     tcase_add_test(fake, killed_itself);
     tcase_add_test(fake, listening_socket_from_libxl);
+    tcase_add_test(fake, qmp_option);
     tcase_add_test(real, two_ioreqds_serve);
     tcase_add_loop_test(real, spec_that_ioreqd_refuses, 0, 2);
     tcase_add_test(real, no_such_domain);
