@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One guest's way through its states: waiting -> cleaning -> opening -> running -> stopping -> gone. Every
- * step is short; what takes time comes back as a callback.
+ * step is short; what takes time comes back as a callback. Waiting: guest_wait.c; the end: guest_end.c.
  */
 #include "core/guest.h"
 
@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "core/inside.h"
 #include "core/options.h"
@@ -19,7 +18,6 @@
 #define APPEAR_SLOW_NS UINT64_C(1000000000)
 #define LOCK_INTERVAL_NS UINT64_C(50000000)    /* an image whose lock one of ours still holds */
 #define BIND_INTERVAL_NS UINT64_C(10000000)    /* slots whose event channel is not there yet */
-#define TYPE_WAIT_NS UINT64_C(2000000000)      /* for xenstore's first word; then the type stays unknown */
 #define MAP_LIMIT_FREE (UINT64_C(256) << 20)   /* a PV dom0's mappings cost page tables only */
 #define MAP_LIMIT_FRAMES (UINT64_C(16) << 20)  /* Arm, PVH dom0: each mapped page costs a frame */
 #define PORT_LIMIT UINT64_C(0xffff)
@@ -448,98 +446,6 @@ void guest_begin(struct guest *guest)
     }
 }
 
-/* What to do next while its domain, or the domain's type, is not known. */
-void guest_await(struct guest *guest)
-{
-    bool store = guest->daemon->config.store && !guest->daemon->store_lost;
-    if (!store && !guest->have_domid && guest->daemon->config.store && guest->spec.wait) {
-        guest_note(guest, "xenstore can't be reached, and without it its name or uuid can't be looked up");
-    } else if (!store && !guest->have_domid) {
-        guest_fail(guest, "the domain's name can't be looked up without xenstore: give its domid");
-    } else if (!store) {
-        guest_begin(guest);
-    } else if (guest->have_domid && !guest->spec.wait && guest->type == GUEST_UNKNOWN) {
-        guest_retry_in(guest, TYPE_WAIT_NS);
-    } else if (guest->have_domid && !guest->spec.wait) {
-        guest_begin(guest);
-    } else if (guest->daemon->domains_known) {
-        guest_domains(guest, guest->daemon->domains, guest->daemon->domain_count);
-    } /* else xenstore's news begin it */
-}
-
-static enum guest_type type_of(const struct store_domain *domain)
-{
-    return !strcmp(domain->type, "hvm")   ? GUEST_HVM
-           : !strcmp(domain->type, "pvh") ? GUEST_PVH
-                                          : GUEST_UNKNOWN;
-}
-
-static const struct store_domain *find_domain(const struct guest *guest, const struct store_domain *domains,
-                                              unsigned count)
-{
-    const char *key = guest->spec.domain;
-    bool by_key = guest->named && (guest->state == GUEST_WAITING || !guest->have_domid);
-    for (unsigned i = 0; i < count; i++) {
-        const struct store_domain *domain = &domains[i];
-        bool found = !by_key                     ? domain->domid == guest->domid
-                     : !strncmp(key, "uuid:", 5) ? domain->uuid[0] && !strcasecmp(domain->uuid, key + 5)
-                                                 : !strcmp(domain->name, key);
-        if (found) {
-            return domain;
-        }
-    }
-    return NULL;
-}
-
-static void found_domain(struct guest *guest, const struct store_domain *domain)
-{
-    guest->have_domid = guest->introduced = true;
-    guest->domid = domain->domid;
-    guest->why[0] = '\0';
-    snprintf(guest->name, sizeof(guest->name), "domid %u", guest->domid);
-    snprintf(guest->uuid, sizeof(guest->uuid), "%s", domain->uuid);
-    if (guest->spec.type == GUEST_UNKNOWN) {
-        guest->type = type_of(domain);
-    }
-    guest_begin(guest);
-}
-
-/* Once it is bound, a guest is its domid's, whatever the domain is called by now. */
-void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count)
-{
-    const struct store_domain *domain = find_domain(guest, domains, count);
-    if (domain) {
-        snprintf(guest->domain_name, sizeof(guest->domain_name), "%s", domain->name);
-    }
-    switch (guest->state) {
-    case GUEST_WAITING:
-        if (guest->parted) {
-            break; /* its timer does */
-        } else if (domain) {
-            found_domain(guest, domain);
-        } else if (!guest->spec.wait && guest->have_domid) {
-            guest_begin(guest); /* not introduced (no toolstack): its type stays unknown */
-        } else if (!guest->spec.wait) {
-            guest_fail(guest, "no domain of this name is introduced (--wait waits until one is)");
-        }
-        break;
-    case GUEST_CLEANING:
-    case GUEST_OPENING: /* no ioreq server yet that could tell */
-        if (guest->introduced && !domain) {
-            guest_gone(guest);
-        }
-        break;
-    case GUEST_FAILED:
-        if (guest->introduced && !domain) {
-            guest->parted = true;
-            guest_retry_in(guest, 0);
-        }
-        break;
-    default:
-        break;
-    }
-}
-
 /* ---- the guest's one timer ---- */
 
 static void bind_late(struct guest *guest)
@@ -558,18 +464,6 @@ static void bind_late(struct guest *guest)
     }
 }
 
-/* Shown until its domain ends: the next one of its name may do better. */
-static void look_at_failed(struct guest *guest)
-{
-    struct hypervisor *hv = guest->daemon->hv;
-    unsigned vcpus;
-    if (guest->have_domid && hv->ops->nr_vcpus(hv, guest->domid, &vcpus) == -ESRCH) {
-        guest_restart(guest, false);
-    } else if (guest->have_domid) {
-        guest_retry_in(guest, APPEAR_SLOW_NS);
-    }
-}
-
 static void retry(void *self)
 {
     struct guest *guest = self;
@@ -583,7 +477,7 @@ static void retry(void *self)
     }
     switch (guest->state) {
     case GUEST_WAITING:
-        guest_begin(guest);
+        guest_wait_step(guest);
         break;
     case GUEST_OPENING:
         if (guest->lock_wait) {
@@ -597,7 +491,7 @@ static void retry(void *self)
         guest_end_step(guest);
         break;
     case GUEST_FAILED:
-        look_at_failed(guest);
+        guest_failed_step(guest);
         break;
     default:
         break;

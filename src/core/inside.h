@@ -321,17 +321,20 @@ struct guest *guest_create(struct daemon *daemon, const struct guest_spec *spec,
 void guest_destroy(struct guest *guest);
 void guest_restart(struct guest *guest, bool failed); /* all of it goes but the spec; then it waits, or shows why */
 void guest_begin(struct guest *guest);                                      /* its domid is known: attach */
-/* xenstore's news */
-void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count);
 void guest_log(struct guest *guest, enum iod_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
-/* just added, or xenstore got lost */
-void guest_await(struct guest *guest);
 void guest_retry_in(struct guest *guest, uint64_t ns); /* the guest's one timer */
 void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
 bool guest_is_arm(const struct guest *guest);
 void guest_try_again(struct guest *guest);  /* its spec changed: if it had failed, it is attached anew, soon */
+
+/* guest_wait.c */
+void guest_await(struct guest *guest);      /* just added, or xenstore got lost */
+void guest_wait_step(struct guest *guest);  /* by its timer, while it waits */
+void guest_failed_step(struct guest *guest); /* likewise, while it is shown as failed */
+/* xenstore's news */
+void guest_domains(struct guest *guest, const struct store_domain *domains, unsigned count);
 
 /* guest_end.c */
 void guest_stop(struct guest *guest); /* SIGTERM: finish, then on_exit */

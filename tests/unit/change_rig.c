@@ -188,6 +188,11 @@ void rig_domains(const char *list)
     news->domains(news_self, domains, count);
 }
 
+void rig_store_lost(void)
+{
+    news->lost(news_self, "xenstored is gone");
+}
+
 /* ---- the daemon ---- */
 
 struct fake_xen *rig_start(bool with_store)
@@ -321,8 +326,13 @@ static bool is_so(void *self)
     return so;
 }
 
+void rig_expect_within(struct fake_xen *fake, const char *domain, const char *state, bool served, unsigned ms)
+{
+    struct wanted wanted = { fake, domain, state, served, ms };
+    fake_run(fake, is_so, &wanted);
+}
+
 void rig_expect(struct fake_xen *fake, const char *domain, const char *state, bool served)
 {
-    struct wanted wanted = { fake, domain, state, served, 3000 };
-    fake_run(fake, is_so, &wanted);
+    rig_expect_within(fake, domain, state, served, 3000);
 }

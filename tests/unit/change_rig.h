@@ -33,6 +33,7 @@ void rig_stop(struct fake_xen *fake);
 
 /* xenstore's list: "7=web/uuid-1 8=db" in that order; "" none. */
 void rig_domains(const char *list);
+void rig_store_lost(void);
 
 /* One guest: devices are texts. The origin may be NULL. */
 struct guest_spec rig_spec(const char *domain, bool wait, const char *origin, const char *const *devices, unsigned count);
@@ -60,6 +61,7 @@ void knob_finish(struct knob *knob);            /* ends a slow quiesce */
 
 /* Waits until the guest's state and `served` are so. */
 void rig_expect(struct fake_xen *fake, const char *domain, const char *state, bool served);
+void rig_expect_within(struct fake_xen *fake, const char *domain, const char *state, bool served, unsigned ms);
 struct guest_status rig_status(struct fake_xen *fake, const char *domain);
 const char *rig_events(void); /* since the last call: "web:running web/knob0:added ..." */
 

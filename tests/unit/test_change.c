@@ -291,6 +291,48 @@ START_TEST(names_uuids_and_new_names)
 }
 END_TEST
 
+/* A domain that xenstore never tells of (dom0less), known by its domid. */
+START_TEST(never_introduced)
+{
+    struct fake_xen *fake = rig_start(true);
+    struct guest_spec spec = RIG_SPEC("7", true, NULL, DISK);
+    spec.arch = _i == 0 ? ARCH_X86 : ARCH_ARM;
+    fake_mark_dead(fake, 7);
+    rig_domains("8=other");
+    rig_add(fake, spec);
+    fake_run_ms(fake, 1500);
+    ck_assert_str_eq(rig_status(fake, "7").state, "waiting");
+    ck_assert_str_eq(rig_status(fake, "7").why, "its domain does not exist yet");
+    fake_mark_dead(fake, -1);
+    if (_i == 0) {
+        fake_run_ms(fake, 1500); /* a toolstack may still be building it */
+        ck_assert_str_eq(rig_status(fake, "7").state, "waiting");
+    }
+    rig_expect_within(fake, "7", "running", true, 9000);
+    rig_stop(fake);
+}
+END_TEST
+
+/* xenstored dies: who waits for a domid needs it no more, who waits for a name waits on. */
+START_TEST(xenstore_is_lost)
+{
+    struct fake_xen *fake = rig_start(true);
+    rig_add(fake, RIG_SPEC("7", true, NULL, DISK));
+    rig_add(fake, RIG_SPEC("web", true, NULL, MORE));
+    fake_run_ms(fake, 10);
+    ck_assert_str_eq(rig_status(fake, "7").state, "waiting");
+    rig_store_lost();
+    rig_expect(fake, "7", "running", true);
+    ck_assert_str_eq(rig_status(fake, "web").state, "waiting");
+    rig_add(fake, RIG_SPEC("db", true, NULL, MORE));
+    rig_expect(fake, "db", "waiting", false);
+    ck_assert_ptr_nonnull(strstr(rig_status(fake, "db").why, "xenstore can't be reached"));
+    rig_domains("7=web2 8=db");
+    rig_expect(fake, "db", "running", true);
+    rig_stop(fake);
+}
+END_TEST
+
 /* Renamed while its devices open: still the same domain. */
 START_TEST(renamed_while_attaching)
 {
@@ -528,6 +570,8 @@ static Suite *suite(void)
     tcase_add_test(c, guests_go);
     tcase_add_test(c, removed_while_it_dies);
     tcase_add_test(c, names_uuids_and_new_names);
+    tcase_add_loop_test(c, never_introduced, 0, 2);
+    tcase_add_test(c, xenstore_is_lost);
     tcase_add_test(c, renamed_while_attaching);
     tcase_add_loop_test(c, paused_and_resumed, 0, 2);
     tcase_add_test(c, lock_passes_at_reboot);
