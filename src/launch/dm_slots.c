@@ -12,7 +12,7 @@ struct place {
     unsigned slot, function;
 };
 
-/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it. What is wrong with ioreqd's, it says itself. */
+/* SLOT[.FUNCTION] in hexadecimal, as QEMU and ioreqd write it; what is wrong with its own, ioreqd says. */
 static bool parse_place(const char *text, struct place *place)
 {
     char rest;
