@@ -547,8 +547,8 @@ static void private_network(void)
 {
     set_up();
     ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
-    ck_assert_int_eq(system("ip tuntap add dev up0 mode tap && ip link set up0 up && ip addr add 10.9.9.2/24 dev up0 && "
-                            "ip route add default via 10.9.9.1 dev up0"), 0);
+    ck_assert_int_eq(system("ip tuntap add dev up0 mode tap && ip link set up0 up && ip addr add 10.9.9.2/24 dev up0 "
+                            "&& ip route add default via 10.9.9.1 dev up0"), 0);
 }
 
 /* Asks for an address: passt answers as whoever it is. */
@@ -611,10 +611,40 @@ START_TEST(passt_fails)
 }
 END_TEST
 
+/* A program in passt's place that talks nonsense, or closes its socket, and does not go. */
+START_TEST(passt_misbehaves)
+{
+    static const struct {
+        const char *does, *said;
+    } cases[] = {
+        { "printf '\\377\\377\\377\\377nonsense' >&3", "announced a frame that is longer than any" },
+        { "exec 3>&-", "closed the connection" },
+        { "exec 3>&-; sleep 0.05; echo tired; exit 4", "exited with status 4: tired" },
+    };
+    FILE *file = fopen(path, "we");
+    fprintf(file, "#!/bin/sh\necho $$ >>%s/pids\nsleep 0.4\n%s\nexec sleep 1000\n", folder, cases[_i].does);
+    fclose(file);
+    ck_assert_int_eq(chmod(path, 0755), 0);
+    snprintf(options, sizeof(options), "netdev=passt,netdev.binary=%s", path);
+    struct fake_xen *fake = nic_start(options);
+    ck_assert(iod_netdev_limits(nic->netdev)->link);
+    nic_await_link(fake, false);
+    nic_await_link(fake, true);
+    ck_assert_msg(fake_logged(fake, cases[_i].said) == 1, "%s", fake_log(fake));
+    nic_stop(fake);
+    char command[300];
+    snprintf(command, sizeof(command), "for i in 1 2 3 4 5 6 7 8 9; do sleep 0.05; for p in $(cat %s/pids); do "
+             "grep -q -s '^State:.[RSD]' /proc/$p/status && continue 2; done; rm %s/pids; exit 0; done; exit 1", folder,
+             folder);
+    ck_assert_int_eq(system(command), 0); /* none of them runs on */
+}
+END_TEST
+
 START_TEST(passt_that_runs)
 {
     char command[400];
-    snprintf(command, sizeof(command), "exec passt -f -q -4 --socket %s >/dev/null 2>&1 & echo $! >%s/pid", path, folder);
+    snprintf(command, sizeof(command), "exec passt -f -q -4 --socket %s >/dev/null 2>&1 & echo $! >%s/pid", path,
+             folder);
     ck_assert_int_eq(chmod(folder, 0777), 0); /* passt is nobody by then */
     ck_assert_int_eq(system(command), 0);
     snprintf(options, sizeof(options), "netdev=passt,netdev.path=%s", path);
@@ -640,8 +670,8 @@ static bool can_unshare(void)
 int main(void)
 {
     const TTest *const sockets[] = {
-        frames_both_ways, trickle_and_halves, receive_waits, send_waits, cost_of_a_frame, mixed_batch, runts, goes_in_a_frame,
-        flaps, comes_late, gone_under_a_write, stopped_hears_nothing, inherited,
+        frames_both_ways, trickle_and_halves, receive_waits, send_waits, cost_of_a_frame, mixed_batch,
+        runts, goes_in_a_frame, flaps, comes_late, gone_under_a_write, stopped_hears_nothing, inherited,
     };
     Suite *suite = suite_create("net_stream");
     TCase *socket_case = tcase_create("socket");
@@ -658,11 +688,13 @@ int main(void)
         tcase_add_checked_fixture(passt_case, private_network, tear_down);
         tcase_add_test(passt_case, passt_serves);
         tcase_add_test(passt_case, passt_fails);
+        tcase_add_loop_test(passt_case, passt_misbehaves, 0, 3);
         tcase_add_test(passt_case, passt_that_runs);
         tcase_set_timeout(passt_case, 60);
         suite_add_tcase(suite, passt_case);
     } else {
-        fprintf(stderr, "passt: skipped: %s\n", have_passt ? "no network namespace with a tap" : "it is not installed");
+        fprintf(stderr, "passt: skipped: %s\n",
+                have_passt ? "no network namespace with a tap" : "it is not installed");
     }
     return unit_run(suite);
 }

@@ -149,6 +149,15 @@ static double cpu_seconds(void)
            (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
+/* Its last script may still be at work. */
+static void await_gone(const char *name)
+{
+    for (unsigned i = 0; i < 500 && shows(name, "mtu"); i++) {
+        poll(NULL, 0, 10);
+    }
+    ck_assert(!shows(name, "mtu"));
+}
+
 /* ---- interfaces ---- */
 
 START_TEST(made_and_gone)
@@ -700,10 +709,7 @@ START_TEST(script_runs)
     await_file("calls", "end"); /* also when the daemon is gone */
     ck_assert(says("calls", "remove type_if=tap"));
     ck_assert(says("late", "still")); /* the interface stays until the script has ended */
-    for (unsigned i = 0; i < 200 && shows(NAME, "emu"); i++) {
-        poll(NULL, 0, 10);
-    }
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
     run("rm -r %s", folder);
 }
 END_TEST
@@ -720,10 +726,7 @@ START_TEST(script_of_xen)
     ck_assert(shows(NAME, "master br0"));
     ck_assert(iod_netdev_limits(nic->netdev)->link);
     nic_stop(fake);
-    for (unsigned i = 0; i < 500 && shows(NAME, "emu"); i++) {
-        poll(NULL, 0, 10);
-    }
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
     nic_fails("netdev=tap,bridge=nobridge,script=vif-bridge", "script vif-bridge exited with status 1");
 }
 END_TEST
@@ -732,11 +735,11 @@ START_TEST(script_fails)
 {
     const char *path = script("echo 'some chatter'; echo 'no bridge today' >&2; exit 3");
     nic_fails(options_of("netdev=tap,netdev.script=%s", path), "script exited with status 3: no bridge today");
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
     run("rm -r %s", folder);
     nic_fails("netdev=tap,script=/nowhere/script", "/nowhere/script: can't be started: No such file");
     nic_fails("netdev=tap,script=no-such-script", "/etc/xen/scripts/no-such-script: can't be started");
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
 }
 END_TEST
 
@@ -749,7 +752,7 @@ START_TEST(script_that_hangs)
     nic_fails(options_of("netdev=tap,netdev.script-timeout=1,netdev.script=%s", path),
               "script took longer than its time limit: waiting");
     ck_assert(cpu_seconds() - before < 0.5);
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
     for (unsigned i = 0; i < 2; i++) { /* itself, and what it started */
         char name[96];
         snprintf(name, sizeof(name), "%s/%s", folder, i == 0 ? "pid" : "other");
@@ -804,10 +807,7 @@ START_TEST(script_and_a_dead_guest)
     }
     ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 0);
     fake_free(fake);
-    for (unsigned i = 0; i < 300 && shows(NAME, "emu"); i++) {
-        poll(NULL, 0, 10);
-    }
-    ck_assert(!shows(NAME, "emu"));
+    await_gone(NAME);
     run("rm -r %s", folder);
 }
 END_TEST
