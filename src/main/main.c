@@ -6,6 +6,7 @@
 #include "main/application.h"
 #include "main/list_run.h"
 #include "main/offline.h"
+#include "main/preflight.h"
 #include "xen/xen.h"
 
 static enum exit_code run(const struct command_line *line, struct logger *logger)
@@ -23,6 +24,8 @@ static enum exit_code run(const struct command_line *line, struct logger *logger
         return offline_print_dt(line, logger);
     case COMMAND_LIST:
         return list_run(line, logger);
+    case COMMAND_PREFLIGHT:
+        return preflight_run(line);
     case COMMAND_HELP_DEVICES:
     case COMMAND_HELP_DEVICE:
         return application_help(line, logger);
