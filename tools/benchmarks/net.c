@@ -98,25 +98,26 @@ static pid_t newest_reader(pid_t sink)
 struct straight {
     int fd;
     bool stream;              /* passt's framing, and no vnet header */
-    uint8_t memory[SLOT_BYTES];
+    unsigned next;            /* the slots in turn: as much memory as a ring's frames lie in, not one hot piece */
+    uint8_t memory[SLOTS][SLOT_BYTES];
     uint8_t in[1 << 17];
     size_t have;
 };
 
 static uint8_t *straight_take(void *self, unsigned *slot)
 {
-    *slot = 0;
-    return ((struct straight *)self)->memory;
+    struct straight *straight = self;
+    *slot = straight->next++ % SLOTS;
+    return straight->memory[*slot];
 }
 
 static void straight_send(void *self, unsigned slot, size_t length)
 {
     struct straight *straight = self;
     uint32_t prefix = htonl((uint32_t)length);
-    struct iovec iov[] = {{&prefix, sizeof(prefix)}, {straight->memory + HEADER, length}};
-    (void)slot;
+    struct iovec iov[] = {{&prefix, sizeof(prefix)}, {straight->memory[slot] + HEADER, length}};
     ssize_t sent = straight->stream ? writev(straight->fd, iov, 2)
-                                    : write(straight->fd, straight->memory, HEADER + length);
+                                    : write(straight->fd, straight->memory[slot], HEADER + length);
     if (sent < 0 && errno != EAGAIN) {
         bench_fail("a frame of %zu bytes: %s", length, strerror(errno));
     }
@@ -155,7 +156,7 @@ static size_t straight_receive(void *self, uint8_t *frame, size_t room, bool wai
         return length;
     }
     if (wait) {
-        poll(&poller, 1, 1000);
+        poll(&poller, 1, WAIT_MS);
     }
     if (straight->stream) {
         ssize_t got = recv(straight->fd, straight->in + straight->have, sizeof(straight->in) - straight->have, MSG_DONTWAIT);
@@ -254,7 +255,7 @@ static size_t virtual_receive(void *self, uint8_t *frame, size_t room, bool wait
     if (!wait && __atomic_load_n(&queue->used->idx, __ATOMIC_ACQUIRE) == queue->next_used) {
         return 0;
     }
-    int length = virtio_net_receive(&virtual->net, 0, &header, frame, room, 1000);
+    int length = virtio_net_receive(&virtual->net, 0, &header, frame, room, WAIT_MS);
     if (length < 0 && length != -ETIMEDOUT) {
         bench_fail("virtio-net: %s:\n%s", strerror(-length), mock_daemon_log(virtual->daemon));
     }
@@ -428,8 +429,8 @@ static pid_t start_passt(const char *path)
     if (pid == 0) {
         int null = open("/dev/null", O_WRONLY | O_CLOEXEC); /* how to start QEMU, and that there is no syslog */
         dup2(null, STDERR_FILENO);
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execlp("passt", "passt", "-f", "-q", "-4", "-i", "benchtap2", "-s", path, NULL);
+        dup2(null, STDOUT_FILENO);
+        execlp("passt", "passt", "-f", "-1", "-q", "-4", "-i", "benchtap2", "-s", path, NULL);
         _exit(127);
     }
     for (unsigned i = 0; access(path, F_OK); i++) { /* it listens when its socket is there */

@@ -10,6 +10,7 @@
 #include "bench.h"
 
 #define IN_FLIGHT (2u << 20) /* the most, whatever window the peer offers */
+#define SILENT_MAX 100u      /* waits without a new acknowledgement */
 #define OPTIONS 8u           /* of the SYN: MSS, window scale */
 
 static uint32_t sum(const void *bytes, size_t length, uint32_t start)
@@ -146,7 +147,7 @@ void tcp_connect(struct tcp *tcp)
             answer_arp(tcp, frame, length);
             if (segment && segment->syn && segment->ack) {
                 tcp->peer_next = ntohl(segment->seq) + 1;
-                tcp->acknowledged = tcp->next = ntohl(segment->ack_seq);
+                tcp->acknowledged = tcp->next = tcp->sent = ntohl(segment->ack_seq);
                 tcp->scale = scale_of(segment);
                 tcp->window = ntohs(segment->window);
                 while (!send_one(tcp, TH_ACK, tcp->next, 0, NULL)) {
@@ -169,9 +170,10 @@ static void take_acknowledgement(struct tcp *tcp, const struct tcphdr *segment)
     uint32_t window = (uint32_t)ntohs(segment->window) << tcp->scale;
     bool same = window == tcp->window; /* else it tells of more room, not of a loss */
     tcp->window = window;
-    if (number != tcp->acknowledged && number - tcp->acknowledged <= tcp->next - tcp->acknowledged) {
+    if (number != tcp->acknowledged && number - tcp->acknowledged <= tcp->sent - tcp->acknowledged) {
+        tcp->next = number - tcp->acknowledged > tcp->next - tcp->acknowledged ? number : tcp->next;
         tcp->acknowledged = number;
-        tcp->repeated = 0;
+        tcp->repeated = tcp->silent = 0;
     } else if (same && number == tcp->acknowledged && ++tcp->repeated == 3 && tcp->next != number) {
         tcp->resent += tcp->next - number;
         tcp->next = number; /* something was lost: from there again */
@@ -185,16 +187,34 @@ static unsigned send_burst(struct tcp *tcp, uint32_t end)
     for (;;) {
         uint32_t flying = tcp->next - tcp->acknowledged, window = tcp->window < IN_FLIGHT ? tcp->window : IN_FLIGHT;
         size_t left = end - tcp->next, part = left < tcp->segment ? left : tcp->segment;
+        part = flying == 0 && part > window ? window : part; /* a small window is better than none */
         if (part == 0 || flying + part > window || !send_one(tcp, TH_ACK | TH_PUSH, tcp->next, part, NULL)) {
             break;
         }
         tcp->next += (uint32_t)part;
+        if (tcp->next - tcp->acknowledged > tcp->sent - tcp->acknowledged) {
+            tcp->sent = tcp->next;
+        }
         count++;
     }
     if (count) {
         tcp->carrier->submit(tcp->carrier->self);
     }
     return count;
+}
+
+/* Not a word for long: sends again from the last byte known to be there, or asks for the window. */
+static void lost_touch(struct tcp *tcp)
+{
+    if (++tcp->silent == SILENT_MAX) {
+        bench_fail("%s: no answer any more after %u bytes in flight, window %u", tcp->carrier->name,
+                   tcp->next - tcp->acknowledged, tcp->window);
+    }
+    tcp->resent += tcp->next - tcp->acknowledged;
+    tcp->next = tcp->acknowledged;
+    if (tcp->window == 0 && send_one(tcp, TH_ACK, tcp->next - 1, 0, NULL)) { /* old: it has to answer */
+        tcp->carrier->submit(tcp->carrier->self);
+    }
 }
 
 void tcp_send(struct tcp *tcp, uint64_t bytes)
@@ -204,9 +224,8 @@ void tcp_send(struct tcp *tcp, uint64_t bytes)
     while (tcp->acknowledged != end) {
         bool wait = send_burst(tcp, end) == 0;
         size_t length = tcp->carrier->receive(tcp->carrier->self, frame, sizeof(frame), wait);
-        if (length == 0 && wait && tcp->next != tcp->acknowledged) {
-            tcp->resent += tcp->next - tcp->acknowledged;
-            tcp->next = tcp->acknowledged; /* a second without a word */
+        if (length == 0 && wait) {
+            lost_touch(tcp);
         }
         for (; length > 0; length = tcp->carrier->receive(tcp->carrier->self, frame, sizeof(frame), false)) {
             const struct tcphdr *segment = ours(tcp, frame, length);

@@ -10,6 +10,7 @@
 #include <linux/virtio_net.h>
 
 #define TCP_HEADERS 54u /* Ethernet, IPv4, TCP */
+#define WAIT_MS 100
 
 /* How frames travel. A frame lies in one of `slots` pieces of memory: vnet header, then TCP_HEADERS, then zeroes. */
 struct carrier {
@@ -21,7 +22,7 @@ struct carrier {
     /* Sends it: `length` bytes behind the vnet header. */
     void (*send)(void *self, unsigned slot, size_t length);
     void (*submit)(void *self); /* the end of a batch */
-    /* The next frame of the other side without its vnet header; its length. 0: none; with `wait`: after a second. */
+    /* The next frame of the other side without its vnet header; its length. 0: none; with `wait`: after WAIT_MS. */
     size_t (*receive)(void *self, uint8_t *frame, size_t room, bool wait);
 };
 
@@ -33,9 +34,9 @@ struct tcp {
     uint16_t mss;
     size_t segment;           /* bytes of payload in a frame */
     bool offload;             /* checksum and segmentation are left to the kernel; else full checksums */
-    uint32_t next, acknowledged, peer_next; /* sequence numbers */
+    uint32_t next, sent, acknowledged, peer_next; /* sequence numbers; sent: the furthest that next ever was */
     uint32_t window;
-    unsigned scale, repeated; /* the peer's window scale; acknowledgements of the same byte */
+    unsigned scale, repeated, silent; /* the peer's window scale; acknowledgements of the same byte; waits in vain */
     uint64_t frames, resent;
 };
 
