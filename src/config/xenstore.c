@@ -255,6 +255,9 @@ static void hear(struct daemon_listener *listener, const struct daemon_event *ev
     } else if (event->kind == EVENT_DEVICE_ERROR && event->device &&
                (device = find_device(guest, event->device))) {
         source_device_broken(device, event->text ? event->text : "it is broken");
+    } else if (event->kind == EVENT_DEVICE_REMOVED && event->device &&
+               (device = find_device(guest, event->device))) {
+        source_device_broken(device, "it was removed from the guest, not by its node");
     }
 }
 

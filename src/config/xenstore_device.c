@@ -17,7 +17,8 @@ static bool is_own(const struct source_device *device)
 
 bool source_device_wants(const struct source_device *device)
 {
-    return device->life == LIFE_OUT && device->node.verdict == XENSTORE_SERVE && !device->guest->over;
+    return device->life == LIFE_OUT && device->node.verdict == XENSTORE_SERVE && !device->stale &&
+           !device->guest->over;
 }
 
 bool source_device_over(const struct source_device *device)
@@ -39,7 +40,8 @@ static bool same_text(const char *one, const char *other)
 static bool is_new_try(const struct source_device *device, const struct xenstore_node *node)
 {
     if (is_own(device)) {
-        return node->verdict == XENSTORE_REFUSE || !same_text(device->text, node->spec);
+        return node->verdict == XENSTORE_REFUSE ? strcmp(device->why, node->why) != 0
+                                                : !same_text(device->text, node->spec);
     }
     return strcmp(device->node.state, node->state) != 0 && node->state[0];
 }
@@ -54,7 +56,7 @@ void source_device_news(struct source_device *device, struct xenstore_node *node
     if (device->life == LIFE_REFUSED && is_new_try(device, node)) {
         device->life = LIFE_OUT;
     }
-    device->missed = false;
+    device->missed = device->stale = false;
     if (is_own(device) && served) {
         bool clash = node->verdict == XENSTORE_REFUSE ||
                      (node->verdict == XENSTORE_SERVE && !same_text(device->text, node->spec));
@@ -240,7 +242,7 @@ static bool step_daemon(struct source_device *device)
         take_away(device);
     } else if (source_device_wants(device) && device->guest->running && !device->guest->leaving) {
         add(device);
-    } else if (device->life == LIFE_OUT && verdict == XENSTORE_REFUSE) {
+    } else if (device->life == LIFE_OUT && verdict == XENSTORE_REFUSE && !device->stale) {
         source_device_refuse(device, device->node.why);
     }
     return device->call != NULL;

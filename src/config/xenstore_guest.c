@@ -117,12 +117,17 @@ void source_place(const struct source_guest *guest, struct xenstore_place *place
 void source_guest_domain(struct source_guest *guest, const struct store_domain *domain)
 {
     bool other = domain && strcmp(domain->uuid, guest->domain.uuid) != 0;
+    bool retyped = strcmp(domain ? domain->type : "", guest->domain.type) != 0;
+    struct source_device *device;
 
     if (domain && (!guest->introduced || other) && !guest->in) {
         guest->over = false; /* another domain of the same number */
     }
     guest->introduced = domain != NULL;
     guest->domain = domain ? *domain : (struct store_domain){0};
+    list_for_each(device, &guest->devices, struct source_device, link) {
+        device->stale = device->stale || retyped; /* its own tree tells of it soon, too */
+    }
 }
 
 /* Is there a domain to be served? One that is not introduced may have no toolstack, or not be ready. */

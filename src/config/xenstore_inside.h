@@ -35,6 +35,7 @@ struct source_device {
     bool seen;                 /* in the branch or the listing that is being told */
     bool missed;               /* missing in a listing: is it removed, or has xenstored lost its memory? */
     bool gone;                 /* the node is not there any more */
+    bool stale;                /* it was read for another type of guest: it is told again */
     struct xenstore_node node; /* as it stands; spec belongs to it */
     enum source_life life;
     char *text;                /* the spec that was added or refused; NULL: none yet */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guests by xenstore: libxl's nodes and our own tree, over the real xenstored; we are the toolstack. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -176,6 +177,25 @@ START_TEST(a_bad_disk_harms_no_other)
     rig_read(&driver);
     rig_undrive(&driver);
     rig_destroy_domain(&rig, guest);
+}
+END_TEST
+
+/* The guest can't be attached at all: each of its disks says why; the next domain is another try. */
+START_TEST(a_guest_that_can_not_be_served)
+{
+    struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
+    unsigned domid = mock_domid(guest);
+
+    ck_assert_int_eq(mock_fail(rig.f.mock, MOCK_CALL_CREATE_SERVER, 1, 1, ENOSPC), 0);
+    rig_disk(&rig, domid, &(struct rig_disk){0});
+    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), NULL, 1000);
+    char error[96];
+    error_of(error, sizeof(error), "virtio_disk", domid, XVDE);
+    rig_expect_part(&rig, error, "ioreq server", 0);
+    rig_expect_log(&rig, ": failed");
+    rig_remove(&rig, domid, "virtio_disk", XVDE);
+    rig_destroy_domain(&rig, guest);
+    create_use_destroy(MOCK_PVH, "web");
 }
 END_TEST
 
@@ -384,6 +404,7 @@ static Suite *suite(void)
     tcase_add_test(x86, the_disk_follows_across_reboots);
     tcase_add_test(x86, what_can_not_be_served_is_refused_at_once);
     tcase_add_test(x86, a_bad_disk_harms_no_other);
+    tcase_add_test(x86, a_guest_that_can_not_be_served);
     tcase_add_test(x86, destroyed_in_mid_io);
     tcase_add_test(x86, removed_after_the_domain_died);
     tcase_add_test(x86, own_tree_before_the_domain);
