@@ -186,6 +186,10 @@ static void give_tree(const struct config_check *check, struct config *config, s
 int config_check(const char *path, const struct config_check *check, struct findings *findings)
 {
     struct config config;
+    size_t length = strlen(path);
+    if (length > 4 && strcmp(path + length - 4, ".cfg") == 0) {
+        return check_xl_cfg(path, findings);
+    }
     int ret = config_load(path, &config, findings);
     if (ret) {
         return -EINVAL;

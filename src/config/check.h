@@ -14,6 +14,9 @@ void check_servers(const struct guest_spec *guest, struct findings *findings);
 /* Image files of all guests: there, large enough, and no two writers. */
 void check_images(const struct config *config, struct findings *findings);
 
+/* A guest's xl.cfg(5), which has its disks by specification=virtio. As config_check. */
+int check_xl_cfg(const char *path, struct findings *findings);
+
 /* Where a device was asked for, for findings. */
 const char *check_where(const struct guest_spec *guest, const struct device_spec *device);
 

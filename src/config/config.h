@@ -36,6 +36,8 @@ void findings_add(struct findings *findings, bool fatal, const char *where, cons
                   const char *format, ...) __attribute__((format(printf, 5, 6)));
 /* Is one of them fatal? */
 bool findings_fatal(const struct findings *findings);
+/* One of those behind the first `before` ones? */
+bool findings_fatal_since(const struct findings *findings, unsigned before);
 /* One line each: `WHERE: WHAT; REMEDY`, a warning's WHAT begins with "warning: ". */
 void findings_print(const struct findings *findings, FILE *to);
 /* The first fatal one as an error ("WHERE: WHAT; REMEDY"); its negative errno, or 0: there is none. */
@@ -96,7 +98,8 @@ struct config_check {
 };
 /*
  * config_load's findings, and those about what the configuration names: image files, places in the guest's
- * address space, interrupts, ranges and servers, names without xenstore. Returns 0, or -EINVAL if there is a
+ * address space, interrupts, ranges and servers, names without xenstore. A `path` that ends with .cfg is a
+ * guest's xl.cfg(5): its disks with specification=virtio are looked at. Returns 0, or -EINVAL if there is a
  * fatal finding.
  */
 int config_check(const char *path, const struct config_check *check, struct findings *findings);

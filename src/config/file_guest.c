@@ -279,44 +279,40 @@ static bool join_member(struct file_guest *to, const struct file_guest *from, en
 #undef JOIN
 }
 
-static bool join_devices(struct guest_spec *to, struct guest_spec *from, struct findings *findings)
+static void join_devices(struct guest_spec *to, struct guest_spec *from, struct findings *findings)
 {
     struct device_spec *devices;
     if (!from->device_count) {
-        return true;
+        return;
     }
     if (to->device_count + from->device_count > CONFIG_DEVICES_MAX) {
         findings_add(findings, true, from->origin, NULL, "a guest has at most %d devices (%s has others)",
                      CONFIG_DEVICES_MAX, to->origin);
-        return false;
+        return;
     }
     devices = reallocarray(to->devices, to->device_count + from->device_count, sizeof(*devices));
     if (!devices) {
         findings->cut = true;
-        return false;
+        return;
     }
     memcpy(devices + to->device_count, from->devices, from->device_count * sizeof(*devices));
     to->devices = devices;
     to->device_count += from->device_count;
     from->device_count = 0;
-    return true;
 }
 
-bool file_guest_join(struct file_guest *to, struct file_guest *from, struct findings *findings)
+void file_guest_join(struct file_guest *to, struct file_guest *from, struct findings *findings)
 {
-    bool good = true;
     for (unsigned member = 0; names[member]; member++) {
         if (from->given >> member & 1 && !join_member(to, from, member)) {
             findings_add(findings, true, from->spec.origin, "the same domain's settings must agree",
                          "domain %.60s: %s differs from what %s says", from->spec.domain, names[member],
                          to->spec.origin);
-            good = false;
         }
         to->given |= from->given & 1u << member;
     }
-    good = join_devices(&to->spec, &from->spec, findings) && good;
+    join_devices(&to->spec, &from->spec, findings);
     file_guest_finish(from);
-    return good;
 }
 
 /* ---- what can't be together ---- */

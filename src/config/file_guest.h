@@ -21,9 +21,9 @@ void file_guest_finish(struct file_guest *guest);
 
 /*
  * Joins what another place says of the same domain: devices are added, settings must agree. `from` is
- * emptied. False with findings.
+ * emptied.
  */
-bool file_guest_join(struct file_guest *to, struct file_guest *from, struct findings *findings);
+void file_guest_join(struct file_guest *to, struct file_guest *from, struct findings *findings);
 /* What can't be together in one guest; false with findings. */
 bool file_guest_check(const struct file_guest *guest, struct findings *findings);
 

@@ -57,7 +57,12 @@ void findings_add(struct findings *findings, bool fatal, const char *where, cons
 
 bool findings_fatal(const struct findings *findings)
 {
-    for (unsigned i = 0; i < findings->count; i++) {
+    return findings_fatal_since(findings, 0);
+}
+
+bool findings_fatal_since(const struct findings *findings, unsigned before)
+{
+    for (unsigned i = before; i < findings->count; i++) {
         if (findings->list[i].fatal) {
             return true;
         }

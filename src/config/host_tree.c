@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guests of a dom0less system. Xen hands the tree it was booted with to the hardware domain, with the nodes
- * of the other domains but without their modules: the partial tree of a domain is not in reach, so that its
- * file is named.
+ * Guests of a dom0less system. Xen 4.17 leaves their nodes in the tree that it makes for the hardware domain,
+ * but takes their modules out: the partial tree of a domain is not in reach, so that its file is named.
  */
 #include "config/host_tree.h"
 
@@ -123,8 +122,13 @@ bool host_tree_join(const char *path, struct config *config, struct findings *fi
     for (unsigned i = 0; host && i < host->domain_count; i++) {
         join_domain(config, host, &host->domains[i], findings);
     }
+    if (host && !host->domain_count) {
+        findings_add(
+            findings, false, path, "name the .dtb file that Xen was booted with",
+            "has no domains in /chosen: Xen 4.18 and later take them out of the hardware domain's tree");
+    }
     device_tree_destroy(host);
-    return findings->count == before && !findings->cut;
+    return !findings_fatal_since(findings, before);
 }
 
 int device_tree_load(const char *path, struct config *config, struct findings *findings)

@@ -382,16 +382,6 @@ static void check_guests(struct loading *loading)
     }
 }
 
-static bool fatal_since(const struct findings *findings, unsigned before)
-{
-    for (unsigned i = before; i < findings->count; i++) {
-        if (findings->list[i].fatal) {
-            return true;
-        }
-    }
-    return findings->cut;
-}
-
 static int finish_loading(struct loading *loading, unsigned before, int ret)
 {
     if (!ret) {
@@ -413,7 +403,7 @@ static int finish_loading(struct loading *loading, unsigned before, int ret)
         free(loading->texts[i]);
         free(loading->said_at[i]);
     }
-    if (!ret && fatal_since(loading->findings, before)) {
+    if (!ret && findings_fatal_since(loading->findings, before)) {
         ret = -EINVAL;
     }
     if (ret) {
