@@ -118,8 +118,10 @@ enum exit_code offline_check(const struct command_line *line, struct logger *log
         struct config_check check = {.dtb = line->dtb, .check_guest = check_guest, .self = &offline};
         ret = config_check(line->config, &check, &findings);
         findings_print(&findings, stdout);
-        if (!ret) {
-            printf("%s: %u guest%s, nothing wrong\n", line->config, config.count, config.count == 1 ? "" : "s");
+        if (!ret && config.count) {
+            printf("%s: %u guest%s, no error\n", line->config, config.count, config.count == 1 ? "" : "s");
+        } else if (!ret) { /* an xl.cfg, or no guest at all */
+            printf("%s: no error\n", line->config);
         }
     }
     findings_finish(&findings);
