@@ -22,9 +22,9 @@
 static int make_address(struct sockaddr_un *address, const char *path, struct iod_error *error)
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
-    if (!path || !path[0] || strlen(path) >= sizeof(address->sun_path)) {
-        return iod_fail(error, EINVAL, "control socket %.120s: expected a path of 1 to %zu bytes",
-                        path ? path : "", sizeof(address->sun_path) - 1);
+    if (!path[0] || strlen(path) >= sizeof(address->sun_path)) {
+        return iod_fail(error, EINVAL, "control socket %.120s: expected a path of 1 to %zu bytes", path,
+                        sizeof(address->sun_path) - 1);
     }
     memcpy(address->sun_path, path, strlen(path) + 1);
     return 0;
@@ -127,6 +127,7 @@ int listen_at(const char *path, bool has_group, gid_t group, struct stat *status
     struct sockaddr_un address;
     int fd, folder;
 
+    path = path ? path : "";
     if (make_address(&address, path, error)) {
         return -1;
     }
