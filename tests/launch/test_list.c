@@ -284,6 +284,7 @@ START_TEST(the_guest_is_gone)
 {
     start(FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['note', '@/note2']}]}");
     wait_ready();
+    pid_in("note2");
     mock_domain_kill(guest);
     ck_assert_int_eq(status(), 0);
     expect("the domain is gone");
