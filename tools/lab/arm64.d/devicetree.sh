@@ -25,7 +25,8 @@ ARM64_SLOTS_MAX=16
 
 # The virtio-mmio window as libxl lays it out, all eleven devices with an
 # interrupt of their own: base 0x02000000 + n * 0x200, INTID 33 + n (SPI 1 + n).
-# Nodes without xen,reg are copied, not mapped: accesses trap.
+# Nodes without xen,reg are copied, not mapped: accesses trap. The GIC's phandle is
+# the one that libxl gives its guests, so that the tree is good for xl's device_tree= too.
 # arm64_partial_tree DEVICES
 arm64_partial_tree()
 {
@@ -36,7 +37,7 @@ arm64_partial_tree()
 / {
     #address-cells = <2>;
     #size-cells = <2>;
-    gic: gic { #interrupt-cells = <3>; interrupt-controller; };
+    gic: gic { #interrupt-cells = <3>; interrupt-controller; phandle = <0xfde8>; };
     passthrough {
         compatible = "simple-bus";
         #address-cells = <2>;

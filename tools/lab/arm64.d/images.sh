@@ -225,7 +225,7 @@ arm64_images()
     arm64_locked
     hv_key=$(declare -f arm64_build_hypervisor arm64_hypervisor_config arm64_build_init_dom0less | sha256sum)
     packages_key=$({ declare -f arm64_unpack_packages; echo "${arm64_packages[*]}"; } | sha256sum)
-    key=$(lab_key "$LAB_HERE/arm64" "$LAB_HERE"/arm64.d/{images.sh,dom0-init,domu-init,domu} <<<"$hv_key $packages_key")
+    key=$(lab_key "$LAB_HERE/arm64" "$LAB_HERE"/arm64.d/{images.sh,dom0-init,domu-init,domu,start-xenstore} <<<"$hv_key $packages_key")
     if [ ! -e "$LAB_CACHE/$key/complete" ]; then
         lab_stage "building the arm64 lab's images (once; cache: $LAB_CACHE)"
         ARM64_CACHE_HELD=1 "$LAB_HERE/../cross/arm64" >/dev/null || lab_die "no sysroot"
