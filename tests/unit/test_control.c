@@ -491,6 +491,55 @@ START_TEST(frames_become_events)
 }
 END_TEST
 
+/* ---- memory ---- */
+
+static unsigned allocations, fail_at;
+
+static void *failing_malloc(size_t size)
+{
+    return ++allocations == fail_at ? NULL : malloc(size);
+}
+
+/* Each allocation of the JSON library fails once: an answer comes all the same, and it is JSON. */
+static void try_without_memory(const char *command)
+{
+    allocations = 0;
+    for (fail_at = 1; fail_at == 1 || allocations >= fail_at - 1; fail_at++) {
+        struct peer peer = meet();
+        say(&peer, command);
+        allocations = 0;
+        json_set_alloc_funcs(failing_malloc, free);
+        run_ms(2);
+        fake_daemon_tell(&rig.fake, EVENT_BACKEND, "lost");
+        run_ms(1);
+        json_set_alloc_funcs(malloc, free);
+        json_decref(next(&peer));
+        ck_has(ask(&peer, "\n" VERSION), "\"id\":2");
+        part(&peer);
+        run_ms(1);
+        ck_assert_uint_lt(fail_at, 5000);
+    }
+    ck_assert_uint_gt(fail_at, 5);
+}
+
+START_TEST(no_memory_for_an_answer)
+{
+    static const char *const commands[] = {
+        VERSION,
+        "{\"execute\":\"list\"}",
+        "{\"execute\":\"show\",\"arguments\":{\"guest\":\"g1\"},\"id\":[1]}",
+        "{\"execute\":\"stats\"}",
+        "{\"execute\":\"nonsense\"}",
+        "{\"execute\":\"show\",\"arguments\":{\"guest\":\"g9\"}}",
+        "{\"execute\":\"trace\",\"arguments\":{\"probes\":[\"take\"]}}",
+        "{\"execute\":\"probes\"}",
+        "not JSON",
+    };
+
+    try_without_memory(commands[_i]);
+}
+END_TEST
+
 static TCase *new_case(Suite *suite, const char *name)
 {
     TCase *tc = tcase_create(name);
@@ -533,5 +582,7 @@ int main(void)
     tcase_add_test(tc, trace_records_become_events);
     tcase_add_test(tc, a_slow_client_leaves_records_in_the_ring);
     tcase_add_test(tc, frames_become_events);
+    tc = new_case(suite, "memory");
+    tcase_add_loop_test(tc, no_memory_for_an_answer, 0, 9);
     return unit_run(suite);
 }
