@@ -24,6 +24,8 @@ enum {
     /* What one peer may take of a turn of the loop. */
     READS_A_TURN = 16,
     FRAMES_A_TURN = 128,
+    /* Some of the longest frames. With the kernel's three each third one is cut, copied and waited for. */
+    SEND_ROOM = 1 << 20,
 };
 
 static void watch_again(struct net_stream *stream)
@@ -340,6 +342,10 @@ void net_stream_finish(struct net_stream *stream)
 int net_stream_attach(struct net_stream *stream, int fd)
 {
     struct loop *loop = netdev_loop(stream->netdev);
+    const int room = SEND_ROOM;
+    if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) != 0) {
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)); /* without the right: the host's limit */
+    }
     net_stream_detach(stream);
     stream->watch = loop->ops->watch_add(loop, fd, 0, stream_ready, stream);
     if (stream->watch == NULL) {
