@@ -20,6 +20,7 @@
 #include "launch/emulator.h"
 #include "launch/query_pci.h"
 
+#define RECORD_DIR "/run/ioreqd" /* ioreqd --record-dir */
 #define SECOND UINT64_C(1000000000)
 #define END_LIMIT_NS (5 * SECOND)      /* then SIGKILL */
 #define KILL_LIMIT_NS (2 * SECOND)     /* then they are left alone: a process in the kernel can't be ended */
@@ -194,7 +195,7 @@ static void owners_known(void *self, const struct pci_owner *owners, unsigned co
     dm->query = NULL;
     if (error) {
         say(dm, IOD_LOG_WARNING, "QEMU's PCI slots are not known: %s", error->text);
-    } else if (dm_slots_check_owners(dm->config.args, owners, count, &collision)) {
+    } else if (dm_slots_check_owners(dm->config.args, RECORD_DIR, owners, count, &collision)) {
         fail(dm, &collision);
         return;
     }

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/spec.h"
+#include "core/record.h"
 
 struct place {
     unsigned slot, function;
@@ -81,15 +81,59 @@ int dm_slots_check_arguments(const struct dm_args *args, struct iod_error *error
     return result;
 }
 
-int dm_slots_check_owners(const struct dm_args *args, const struct pci_owner *owners, unsigned count,
-                          struct iod_error *error)
+/* ---- beside what QEMU says ---- */
+
+struct search {
+    const struct pci_owner *owners;
+    unsigned count;
+    struct iod_error *error;
+    int result;
+};
+
+static void check_record(void *self, const struct record *record)
 {
-    for (unsigned i = 0; i < count; i++) {
+    struct search *search = self;
+
+    for (unsigned i = 0; i < record->claim_count && record->alive; i++) {
+        const struct record_claim *claim = &record->claims[i];
+        for (unsigned k = 0; k < search->count && !search->result; k++) {
+            const struct pci_owner *owner = &search->owners[k];
+            struct place place = {owner->slot, owner->function};
+            if (claim->kind == CLAIM_FUNCTION && owner->bus == 0 && claim->start == place.slot * 8 + place.function) {
+                search->result = refuse(claim->device, owner->name, &place, search->error);
+            }
+        }
+    }
+}
+
+/* Where this ioreqd keeps its records; NULL: nowhere. */
+static const char *record_dir_of(const struct dm_ioreqd *ioreqd, const char *usual)
+{
+    const char *directory = usual;
+
+    for (unsigned i = 0; i + 1 < ioreqd->argument_count; i++) {
+        if (!strcmp(ioreqd->arguments[i], "--record-dir")) {
+            directory = ioreqd->arguments[i + 1];
+        }
+    }
+    return strcmp(directory, "none") ? directory : NULL;
+}
+
+/* Places that were taken without addr= stand in the records alone; without records only addr= is known. */
+int dm_slots_check_owners(const struct dm_args *args, const char *record_dir, const struct pci_owner *owners,
+                          unsigned count, struct iod_error *error)
+{
+    struct search search = {.owners = owners, .count = count, .error = error};
+
+    for (unsigned i = 0; i < args->ioreqd_count && !search.result; i++) {
+        records_of(record_dir_of(&args->ioreqds[i], record_dir), args->domid, check_record, &search);
+    }
+    for (unsigned i = 0; i < count && !search.result; i++) {
         struct place place = {owners[i].slot, owners[i].function};
         const char *ours = owners[i].bus == 0 ? spec_at(args, &place) : NULL;
         if (ours) {
-            return refuse(ours, owners[i].name, &place, error);
+            search.result = refuse(ours, owners[i].name, &place, error);
         }
     }
-    return 0;
+    return search.result;
 }

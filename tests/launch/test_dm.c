@@ -356,11 +356,11 @@ static void real_start(void)
     while (given[count]) {
         count++;
     }
-    char **environment = calloc(count + 3, sizeof(*environment));
+    char **environment = calloc(count + 4, sizeof(*environment));
     memcpy(environment, given, count * sizeof(*environment));
     ck_assert_int_gt(asprintf(&environment[count], "FAKE_QEMU_NOTE=%s", rig.note), 0);
-    if (getenv("FAKE_QEMU")) {
-        ck_assert_int_gt(asprintf(&environment[count + 1], "FAKE_QEMU=%s", getenv("FAKE_QEMU")), 0);
+    if (getenv("FAKE_QEMU_PCI")) {
+        ck_assert_int_gt(asprintf(&environment[count + 1], "FAKE_QEMU_PCI=%s", getenv("FAKE_QEMU_PCI")), 0);
     }
     rig.environment = environment;
     rig_start(&rig);
@@ -436,6 +436,29 @@ START_TEST(no_such_domain)
 }
 END_TEST
 
+/* Both take a place by themselves: the second one knows the first one's by its record, and we know both. */
+START_TEST(places_by_records)
+{
+    rig_add(&rig, "-ioreqd", "virtio-rng", "-ioreqd-extra", "-ioreqd-arg", "--no-xenstore", "-ioreqd-arg", "--record-dir",
+            "-ioreqd-arg", records, "-ioreqd", "virtio-rng,id=second", NULL);
+    if (_i) {
+        setenv("FAKE_QEMU_PCI", _i == 1 ? "[{\"bus\":0,\"devices\":[{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]"
+                                        : "[{\"bus\":0,\"devices\":[{\"bus\":1,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]", 1);
+    }
+    real_start();
+    if (_i == 1) {
+        ck_assert_int_eq(rig_status(&rig), 1);
+        rig_expect_log(&rig, "PCI 1e.0 has two owners: ioreqd (second) and QEMU (nic0)");
+    } else {
+        rig_wait_up(&rig);
+        qmp_open(&qmp, rig.public); /* it may: nothing collides */
+        qmp_close(&qmp);
+        end_by(SIGHUP);
+    }
+    expect_nothing_left(true);
+}
+END_TEST
+
 START_TEST(guest_is_gone)
 {
     rig_add(&rig, "-ioreqd", "debugcon", NULL);
@@ -496,6 +519,7 @@ int main(void)
     tcase_add_test(real, two_ioreqds_serve);
     tcase_add_loop_test(real, spec_that_ioreqd_refuses, 0, 2);
     tcase_add_test(real, no_such_domain);
+    tcase_add_loop_test(real, places_by_records, 0, 3);
     tcase_add_test(real, guest_is_gone);
     tcase_add_loop_test(real, nothing_is_left, 0, 2);
     suite_add_tcase(suite, fake);
