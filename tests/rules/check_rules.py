@@ -33,6 +33,8 @@ PRIVATE = {"core/inside.h": "src/core"}
 HOST_HEADERS = ["sys/socket", "sys/epoll", "sys/mman", "sys/ioctl", "sys/stat", "fcntl", "unistd", "poll", "pthread", "termios",
                 "signal", "time.h", "stdio"]
 EXITS = {"exit", "_exit", "abort", "quick_exit", "__assert_fail", "__assert_perror_fail"}
+# A forked child that could not exec ends itself; nobody else's process does.
+FORKED = {"spawned.c.o": {"_exit"}}
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 
 
@@ -99,7 +101,7 @@ def check_objects(objects):
             if not match:
                 continue
             section, size, name = match[2], int(match[3], 16), match[4].split()[-1]
-            if section == "*UND*" and name in EXITS:
+            if section == "*UND*" and name in EXITS and name not in FORKED.get(os.path.basename(member), ()):
                 faults.append(f"{member}: calls {name}")
             if re.match(r"\.(data|bss|tdata|tbss)($|\.(?!rel\.ro))", section) and size and "O" in match[1]:
                 if not name.startswith(("__asan", "__odr_asan", ".L", "__ubsan", "__gcov", "__llvm", "__sancov", "_sub_")):
