@@ -184,7 +184,9 @@ static void open_stream(struct straight *straight, const char *path)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
     straight->stream = true;
+    int room = 1 << 20; /* as ioreqd has it */
     straight->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(straight->fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
     for (unsigned i = 0; connect(straight->fd, (struct sockaddr *)&address, sizeof(address)); i++) {
         if (i == 100) {
             bench_fail("passt at %s: %s", path, strerror(errno));
@@ -294,6 +296,8 @@ static void virtual_close(struct virtual *virtual)
 
 /* ---- the comparison ---- */
 
+#define FEW_ROUNDS 5u
+
 /* One way of the frames, and who else works for it. */
 struct way {
     struct carrier carrier;
@@ -328,6 +332,37 @@ static void info(const char *name, const char *what, double value, const char *u
     bench_info(line, value, unit);
 }
 
+static void pin_all(const struct way *way, int cpu)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        if (way->others[i]) {
+            bench_pin(way->others[i], cpu);
+        }
+    }
+    bench_pin(0, cpu);
+}
+
+static void compare_few(const char *name, const char *what, struct way *through, struct way *straight, const char *unit)
+{
+    double ratios[FEW_ROUNDS];
+    for (unsigned i = 0; i < FEW_ROUNDS; i++) {
+        round_of(through, i);
+        round_of(straight, i);
+        ratios[i] = straight->all[i] / through->all[i];
+    }
+    info(name, what, bench_median(ratios, FEW_ROUNDS), unit);
+}
+
+/* The same on all CPUs: batches are as short as wake-ups are quick, and other programs' load decides. */
+static void compare_loose(const char *name, struct way *through, struct way *straight, const char *unit)
+{
+    pin_all(through, -1);
+    pin_all(straight, -1);
+    compare_few(name, "all-cpus", through, straight, unit);
+    pin_all(through, 0);
+    pin_all(straight, 0);
+}
+
 static void compare(const char *name, struct way *through, struct way *straight, const char *unit, const char *const *whose,
                     double goal)
 {
@@ -340,7 +375,8 @@ static void compare(const char *name, struct way *through, struct way *straight,
         round_of(straight, i);
         ratios[i] = straight->all[i] / through->all[i];
     }
-    bench_goal(name, bench_median(ratios, ROUNDS), unit, goal, false);
+    snprintf(what, sizeof(what), "%s.one-cpu", name);
+    bench_goal(what, bench_median(ratios, ROUNDS), unit, goal, false);
     for (unsigned i = 0; i < 4; i++) {
         if (i == 0 || through->others[i - 1]) {
             snprintf(what, sizeof(what), "%s-cpu", whose[i]);
@@ -357,6 +393,7 @@ static void compare(const char *name, struct way *through, struct way *straight,
     info(name, "straight.rate", bench_median(straight->rate, ROUNDS), "MiB-per-second");
     info(name, "resent", (double)through->tcp.resent / (double)(ROUND_BYTES * (ROUNDS + 1.0)), "of-all-bytes");
     info(name, "straight.resent", (double)straight->tcp.resent / (double)(ROUND_BYTES * (ROUNDS + 1.0)), "of-all-bytes");
+    compare_loose(name, through, straight, unit);
 }
 
 static void run_command(const char *command)
@@ -418,7 +455,9 @@ static void with_tap(struct bench *bench, pid_t sink)
     open_way(&through, &on_virtual, &virtual, "virtio-net at a tap", 0, 2, 1, sink);
     open_way(&on, &on_straight, &straight, "a tap", 1, 2, 1, sink);
     through.others[1] = mock_daemon_pid(virtual.daemon);
-    compare("net.tap", &through, &on, "x-tap", whose, 0.6);
+    compare("net.tap", &through, &on, "x-tap", whose, 0.8);
+    through.tcp.segment = on.tcp.segment = 1448;
+    compare_few("net.tap", "small-frames.one-cpu", &through, &on, "x-tap");
     virtual_close(&virtual);
     close(straight.fd);
 }
@@ -469,7 +508,7 @@ static void with_passt(struct bench *bench, pid_t sink)
     open_way(&through, &on_virtual, &virtual, "virtio-net at passt", 2, 2, 1, sink);
     open_way(&on, &on_straight, &straight, "passt", 2, 2, 1, sink);
     through.others[2] = mock_daemon_pid(virtual.daemon);
-    compare("net.passt", &through, &on, "x-passt", whose, 0.6);
+    compare("net.passt", &through, &on, "x-passt", whose, 0.8);
     virtual_close(&virtual);
     kill(through.others[1], SIGKILL);
     kill(on.others[1], SIGKILL);
@@ -488,6 +527,7 @@ void bench_net(struct bench *bench)
         return;
     }
     run_command("ip link set lo up");
+    bench_pin(0, 0); /* all of them */
     pid_t sink = start_sink();
     with_tap(bench, sink);
     with_passt(bench, sink);
