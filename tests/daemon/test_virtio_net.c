@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "nic_rig.h"
@@ -187,6 +189,55 @@ START_TEST(many_frames)
         }
         virtio_net_sent(&rig.net, 0);
     }
+    nic_stop(&rig);
+}
+END_TEST
+
+/* A peer that does not read: what it has no room for stays on the ring, and goes in order when it reads again. */
+START_TEST(waits_for_the_host)
+{
+    enum { FRAMES = 400, LENGTH = 9000 };
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char spec[300];
+    unsigned put = 0, arrived = 0;
+    size_t have = 0;
+    memset(&rig, 0, sizeof(rig));
+    fixture_start(&rig.f, MOCK_HVM, 2);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/net", mock_dir(rig.f.mock));
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    snprintf(spec, sizeof(spec), "virtio-net,addr=5,netdev=socket,path=%s", address.sun_path);
+    fixture_run(&rig.f, "--device", spec, NULL);
+    rig.host = accept(listener, NULL, NULL);
+    ck_assert_int_ge(rig.host, 0);
+    ck_assert_int_eq(virtio_pci_open(&rig.driver, rig.f.guest, 0, 5 << 3, VIRTIO_ID_NETWORK_CARD, VIRTIO_MSIX, 0xe0000000,
+                                     virtio_arena_make(rig.f.guest, NIC_ARENA_OFFSET, NIC_ARENA_SIZE)), 0);
+    ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, ALL, 1, 0), 0);
+    struct virtio_queue *queue = virtio_net_send_queue(&rig.net, 0);
+    while (arrived < FRAMES) {
+        for (; put < FRAMES; put++) {
+            virtio_net_sent(&rig.net, 0);
+            nic_frame(frame, LENGTH, nic_host_mac, put);
+            if (virtio_net_put(&rig.net, 0, NULL, frame, LENGTH, 1)) {
+                break;
+            }
+        }
+        virtio_queue_kick(queue);
+        if (arrived == 0) {
+            usleep(200000);
+            ck_assert_uint_gt(virtio_queue_pending(queue), 10); /* it did not swallow all */
+        }
+        ssize_t more = recv(rig.host, got + have, 4 + LENGTH - have, 0);
+        ck_assert_int_gt(more, 0);
+        have += (size_t)more;
+        if (have == 4 + LENGTH) { /* the peer's framing: the length before each */
+            nic_expect_frame(got + 4, have - 4, LENGTH, arrived++);
+            have = 0;
+        }
+    }
+    ck_assert_int_eq(recv(rig.host, got, 1, MSG_DONTWAIT), -1);
+    close(listener);
     nic_stop(&rig);
 }
 END_TEST
@@ -506,6 +557,7 @@ int main(void)
     ADD(no_offloads_for_the_guest, 0, 3);
     ADD(waits_for_buffers, 0, NIC_PLACES);
     ADD(many_frames, 0, NIC_PLACES);
+    ADD(waits_for_the_host, 0, 1);
     ADD(receive_filter, 0, NIC_PLACES);
     ADD(link_mtu_and_announcement, 0, NIC_PLACES);
     ADD(queue_pairs, 0, 2);
