@@ -30,36 +30,52 @@ static void skip_blank(struct parser *parser, bool lines)
     }
 }
 
+/* Room for one more value; it doubles each time that it is used up. */
+static bool make_room(struct xl_cfg *cfg)
+{
+    unsigned count = cfg->count;
+    if (count >= VALUES_MAX) {
+        return false;
+    }
+    if (count & (count - 1)) {
+        return true;
+    }
+    struct xl_value *values = reallocarray(cfg->values, count ? 2 * count : 1, sizeof(*values));
+    cfg->values = values ? values : cfg->values;
+    return values != NULL;
+}
+
+/* Takes the text over. */
 static bool add_value(struct parser *parser, const char *name, size_t name_length, char *text, unsigned line)
 {
     struct xl_cfg *cfg = parser->cfg;
-    struct xl_value *values =
-        text && cfg->count < VALUES_MAX ? reallocarray(cfg->values, cfg->count + 1, sizeof(*values)) : NULL;
-    cfg->values = values ? values : cfg->values;
-    char *copy = values ? strndup(name, name_length) : NULL;
+    char *copy = text && make_room(cfg) ? strndup(name, name_length) : NULL;
     if (!copy) {
         free(text);
         return false;
     }
-    values[cfg->count++] = (struct xl_value){.name = copy, .text = text, .line = line};
+    cfg->values[cfg->count++] = (struct xl_value){.name = copy, .text = text, .line = line};
     return true;
 }
 
 /* In single or double quotes, of one line; a backslash takes the next character as it is. */
 static char *take_string(struct parser *parser)
 {
-    char quote = *parser->at++;
-    char *text = malloc(strlen(parser->at) + 1), *to = text;
-    while (text && *parser->at && *parser->at != quote && *parser->at != '\n') {
-        parser->at += parser->at[0] == '\\' && parser->at[1] && parser->at[1] != '\n';
-        *to++ = *parser->at++;
+    const char *from = parser->at + 1;
+    size_t length = 0, to = 0;
+    while (from[length] && from[length] != *parser->at && from[length] != '\n') {
+        length += from[length] == '\\' && from[length + 1] && from[length + 1] != '\n' ? 2 : 1;
     }
-    if (!text || *parser->at != quote) {
-        free(text);
+    char *text = from[length] == *parser->at ? malloc(length + 1) : NULL;
+    if (!text) {
         return NULL;
     }
-    parser->at++;
-    *to = '\0';
+    for (size_t i = 0; i < length; i++) {
+        i += from[i] == '\\';
+        text[to++] = from[i];
+    }
+    text[to] = '\0';
+    parser->at = from + length + 1;
     return text;
 }
 

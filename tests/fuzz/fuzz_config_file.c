@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "config/config.h"
+#include "config/xl_cfg.h"
 
 #include "fuzz.h"
 
@@ -72,6 +72,26 @@ static void check_printing(const struct config *config)
     free(text);
 }
 
+/* The same bytes as an xl.cfg. */
+static void check_xl(const char *text)
+{
+    struct findings findings = {0};
+    struct xl_cfg cfg;
+    if (!xl_cfg_parse(&cfg, text, "F", &findings)) {
+        FUZZ_CHECK(findings_fatal(&findings));
+    }
+    for (unsigned i = 0; i < cfg.count; i++) {
+        struct xl_disk disk;
+        bool scsi;
+        FUZZ_CHECK(cfg.values[i].name[0] && cfg.values[i].line);
+        xl_disk_parse(&disk, cfg.values[i].text);
+        FUZZ_CHECK(!disk.vdev || xl_disk_index(disk.vdev, &scsi) >= -1);
+    }
+    check_findings(&findings);
+    findings_finish(&findings);
+    xl_cfg_finish(&cfg);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
 {
     struct config config;
@@ -84,6 +104,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t length)
         memcpy(text, bytes, length);
     }
     text[length] = '\0';
+    check_xl(text);
     if (config_load_text(text, "F", &config, &findings)) {
         FUZZ_CHECK(findings_fatal(&findings) && !config.count && !config.guests);
     } else {
