@@ -83,6 +83,14 @@ double argument_number(json_t *arguments, const char *name, double fallback)
     return value ? json_number_value(value) : fallback;
 }
 
+struct page argument_page(json_t *arguments)
+{
+    double first = argument_number(arguments, "first", 0), count = argument_number(arguments, "count", 1e9);
+
+    return (struct page){first < 1e9 ? (uint64_t)first : 1000000000u,
+                         count < 1e9 ? (uint64_t)count : 1000000000u};
+}
+
 static bool is_text(const json_t *value)
 {
     return json_is_string(value) && json_string_length(value) > 0 && json_string_length(value) < TEXT_MAX;

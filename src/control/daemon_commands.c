@@ -35,11 +35,13 @@ static void run_version(struct call *call, json_t *arguments)
 }
 
 /* NULL with *error filled. */
-static json_t *inspect(struct control *control, const char *guest, unsigned lists, struct iod_error *error)
+static json_t *inspect(struct control *control, const char *guest, unsigned lists, struct page page,
+                       struct iod_error *error)
 {
     struct json_inspector json;
 
     json_inspector_init(&json, lists);
+    json.page = page;
     int ret = daemon_inspect(control->daemon, guest, &json.inspector, error);
     json_t *value = json_inspector_finish(&json);
     if (ret) {
@@ -55,10 +57,9 @@ static json_t *inspect(struct control *control, const char *guest, unsigned list
 static void run_list(struct call *call, json_t *arguments)
 {
     struct iod_error error = {0};
-    json_t *guests = inspect(call->control, NULL, 1, &error);
+    json_t *guests = inspect(call->control, NULL, 1, argument_page(arguments), &error);
     json_t *value = guests ? version_json(call->control) : NULL;
 
-    (void)arguments;
     if (value && !json_object_set_new(value, "guests", guests)) {
         call_return(call, value);
     } else if (value) {
@@ -73,7 +74,8 @@ static void run_list(struct call *call, json_t *arguments)
 static void run_show(struct call *call, json_t *arguments)
 {
     struct iod_error error = {0};
-    json_t *value = inspect(call->control, argument_text(arguments, "guest"), ALL_LISTS, &error);
+    json_t *value = inspect(call->control, argument_text(arguments, "guest"), ALL_LISTS,
+                            (struct page){0, UINT64_MAX}, &error);
 
     if (value) {
         call_return(call, value);
@@ -121,12 +123,13 @@ static void run_events(struct call *call, json_t *arguments)
 }
 
 static const struct argument show_arguments[] = {{"guest", ARGUMENT_TEXT, true}, {.name = NULL}};
+static const struct argument list_arguments[] = {PAGE_ARGUMENTS, {.name = NULL}};
 static const struct argument level_arguments[] = {{"level", ARGUMENT_TEXT, true}, {.name = NULL}};
 static const struct argument events_arguments[] = {{"on", ARGUMENT_FLAG, false}, {.name = NULL}};
 
 const struct command daemon_commands[] = {
     {"version", "the daemon's version, build and process", NULL, run_version},
-    {"list", "the daemon and its guests", NULL, run_list},
+    {"list", "the daemon and its guests", list_arguments, run_list},
     {"show", "every object of a guest", show_arguments, run_show},
     {"reload", "read the configuration file again, apply the difference", NULL, run_reload},
     {"log-level", "what is logged: error, warning, info, debug", level_arguments, run_log_level},

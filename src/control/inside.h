@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include <jansson.h>
@@ -127,6 +128,15 @@ const char *argument_text(json_t *arguments, const char *name); /* NULL: not giv
 bool argument_flag(json_t *arguments, const char *name, bool fallback);
 double argument_number(json_t *arguments, const char *name, double fallback);
 
+/* Which members of the outermost list are wanted. */
+struct page {
+    uint64_t first, count;
+};
+
+/* The arguments "first" and "count", which commands with long answers have. */
+struct page argument_page(json_t *arguments);
+#define PAGE_ARGUMENTS {"first", ARGUMENT_NUMBER, false}, {"count", ARGUMENT_NUMBER, false}
+
 /* A string, whatever its bytes are. */
 json_t *text_json(const char *text);
 
@@ -136,7 +146,10 @@ struct json_inspector {
     json_t *root, *stack[FRAME_DEPTH]; /* borrowed from the root */
     unsigned depth;
     unsigned lists, lists_wanted; /* in each other */
-    unsigned skipped;             /* depth inside a list that is only counted */
+    struct page page;             /* all, if nobody says otherwise */
+    uint64_t member;              /* of the outermost list, the next one's number */
+    unsigned skipped;             /* depth inside what is left out */
+    bool counting;                /* that is a list, whose length is told */
     uint64_t count;
     const char *count_key;
     bool failed; /* out of memory, or unbalanced */

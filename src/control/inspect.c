@@ -35,6 +35,23 @@ static void put(struct json_inspector *json, const char *key, json_t *value)
     }
 }
 
+static void skip(struct json_inspector *json, bool counting)
+{
+    json->skipped = 1;
+    json->counting = counting;
+    json->count = 0;
+}
+
+/* A member of the outermost list: is it wanted? */
+static bool is_of_page(struct json_inspector *json)
+{
+    if (json->lists != 1 || !json_is_array(json->stack[json->depth - 1])) {
+        return true;
+    }
+    uint64_t at = json->member++;
+    return at >= json->page.first && at - json->page.first < json->page.count;
+}
+
 /* Of a list that is not wanted only the number of its members is. */
 static void begin(struct inspector *inspector, const char *key, bool list)
 {
@@ -45,14 +62,13 @@ static void begin(struct inspector *inspector, const char *key, bool list)
         return;
     }
     if (list && json->lists == json->lists_wanted) {
-        json->skipped = 1;
-        json->count = 0;
+        skip(json, true);
         json->count_key = key;
         return;
     }
-    if (json->depth >= FRAME_DEPTH) {
-        json->failed = true;
-        json->skipped = 1;
+    if (!is_of_page(json) || json->depth >= FRAME_DEPTH) {
+        json->failed = json->failed || json->depth >= FRAME_DEPTH;
+        skip(json, false);
         return;
     }
     json_t *value = list ? json_array() : json_object();
@@ -81,7 +97,7 @@ static void end(struct inspector *inspector)
     struct json_inspector *json = (struct json_inspector *)inspector;
 
     if (json->skipped) {
-        if (--json->skipped == 0) {
+        if (--json->skipped == 0 && json->counting) {
             put(json, json->count_key, json_integer((json_int_t)json->count));
         }
     } else if (json->depth) {
@@ -125,6 +141,7 @@ void json_inspector_init(struct json_inspector *json, unsigned lists)
                       .number = number,
                       .boolean = boolean},
         .lists_wanted = lists,
+        .page = {0, UINT64_MAX},
     };
 }
 

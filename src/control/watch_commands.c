@@ -20,6 +20,7 @@ static void return_list(struct call *call, struct json_inspector *json, json_t *
                         list_function *list)
 {
     struct iod_error error = {0};
+    json->page = argument_page(arguments);
     int ret = list(call->control->daemon, argument_text(arguments, "guest"), key, &json->inspector, &error);
 
     if (!ret) {
@@ -86,17 +87,19 @@ static void run_latency(struct call *call, json_t *arguments)
     }
 }
 
-static const struct argument guest_arguments[] = {{"guest", ARGUMENT_TEXT, false}, {.name = NULL}};
+static const struct argument stuck_arguments[] = {
+    {"guest", ARGUMENT_TEXT, false}, PAGE_ARGUMENTS, {.name = NULL}};
 static const struct argument stats_arguments[] = {
-    {"guest", ARGUMENT_TEXT, false}, {"brief", ARGUMENT_FLAG, false}, {.name = NULL}};
+    {"guest", ARGUMENT_TEXT, false}, {"brief", ARGUMENT_FLAG, false}, PAGE_ARGUMENTS, {.name = NULL}};
 static const struct argument latency_arguments[] = {{"guest", ARGUMENT_TEXT, false},
                                                     {"action", ARGUMENT_TEXT, false},
                                                     {"brief", ARGUMENT_FLAG, false},
+                                                    PAGE_ARGUMENTS,
                                                     {.name = NULL}};
 
 const struct command watch_commands[] = {
     {"stats", "counters of guests, servers, devices", stats_arguments, run_stats},
     {"latency", "how long vCPUs wait: show, on, off, reset", latency_arguments, run_latency},
-    {"stuck", "accesses that wait now", guest_arguments, run_stuck},
+    {"stuck", "accesses that wait now", stuck_arguments, run_stuck},
     {.name = NULL},
 };

@@ -92,6 +92,25 @@ static void expect_verb(struct peer *peer, const char *command, const char *verb
     ck_assert_str_eq(rig.fake.said, verb);
 }
 
+START_TEST(long_answers_come_in_parts)
+{
+    struct peer peer = meet();
+    const char *text;
+
+    rig.fake.guests = 10;
+    text = ask(&peer, "{\"execute\":\"list\",\"arguments\":{\"first\":3,\"count\":2}}");
+    ck_has(text, "\"guests\":[{\"domain\":\"g4\"");
+    ck_has(text, "{\"domain\":\"g5\"");
+    ck_assert_ptr_null(strstr(text, "g6"));
+    ck_has(ask(&peer, "{\"execute\":\"list\",\"arguments\":{\"first\":10}}"), "\"guests\":[]");
+    text = ask(&peer, "{\"execute\":\"stats\",\"arguments\":{\"first\":9,\"brief\":true}}");
+    ck_has(text, "\"guests\":[{\"domain\":\"g10\",\"domid\":10");
+    ck_has(text, "\"devices\":[{\"index\":0,");
+    ck_has(ask(&peer, "{\"execute\":\"list\",\"arguments\":{\"first\":1e300}}"), "\"guests\":[]");
+    part(&peer);
+}
+END_TEST
+
 START_TEST(verbs_reach_the_daemon)
 {
     struct peer peer = meet();
@@ -302,6 +321,8 @@ START_TEST(waiting_clients_may_go)
     part(&one);
     run_ms(20);
     ck_assert_uint_eq(rig.control->client_count, 1);
+    ck_assert_ptr_eq(rig.control->calls.next, rig.control->calls.prev); /* one of the two calls is left */
+    ck_assert(!list_empty(&rig.control->calls));
     fake_daemon_tell(&rig.fake, EVENT_GUEST_STATE, "failed");
     rig_destroy(); /* the other one still waits, and its timer runs */
     run_ms(10);
@@ -561,6 +582,7 @@ int main(void)
     tcase_add_test(tc, the_id_comes_back);
     tcase_add_test(tc, commands_lists_itself);
     tcase_add_test(tc, list_and_show);
+    tcase_add_test(tc, long_answers_come_in_parts);
     tcase_add_test(tc, verbs_reach_the_daemon);
     tcase_add_test(tc, attach_checks_what_the_command_line_checks);
     tcase_add_test(tc, reload_says_what_is_wrong);

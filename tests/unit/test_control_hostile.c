@@ -98,16 +98,22 @@ END_TEST
 
 START_TEST(one_who_never_reads_costs_little)
 {
+    static const char command[] = "{\"execute\":\"stats\"}";
     struct peer peer = meet(), other = meet();
+    char commands[50 * sizeof(command)] = "";
 
+    for (unsigned i = 0; i < 50; i++) {
+        strcat(commands, command);
+    }
     rig.fake.guests = 1000;
-    size_t sent = flood(
-        &peer, "{\"execute\":\"show\",\"arguments\":{\"guest\":\"g1\"}} {\"execute\":\"stats\"}", 4 << 20);
-    ck_assert_uint_lt(sent, 4 << 20); /* the daemon has stopped reading */
+    size_t sent = flood(&peer, commands, 4 << 20);
+    ck_assert_uint_lt(sent, 1 << 20); /* the daemon has stopped reading, the kernel is full */
+    ck_assert_uint_eq(rig.control->client_count, 2);
     struct client *client = first_client();
+    ck_assert_uint_gt(client->out.length, OUT_HIGH);
     ck_assert_uint_le(client->in.length, FRAME_MAX);
-    ck_assert_uint_le(client->out.length, OUT_HIGH + REPLY_MAX);
-    ck_has(ask(&other, VERSION), "\"id\":2"); /* others are served meanwhile */
+    ck_assert_uint_le(client->out.length, OUT_HIGH + 1000 * 250); /* one answer more than it may owe */
+    ck_has(ask(&other, VERSION), "\"id\":2");                     /* others are served meanwhile */
     run_ms(STALLED_NS / MS + 100);
     ck_assert_uint_eq(rig.control->client_count, 1); /* it took nothing for too long */
     part(&peer);

@@ -10,6 +10,7 @@
 
 #include "ioreqctl.h"
 
+#define PAGE 250u     /* guests asked about at a time: the daemon's loop serves guests between two answers */
 #define GREETING_S 10 /* for the greeting; answers may take as long as the daemon likes */
 
 static bool say_no_daemon(const char *path, const char *why)
@@ -169,4 +170,39 @@ enum status connection_call(struct connection *connection, const char *command, 
 json_t *connection_next(struct connection *connection)
 {
     return receive(connection);
+}
+
+/* How many members the answer's list has, joined to those of the pages before. */
+static size_t join(json_t **all, json_t *page, const char *key)
+{
+    json_t *members = json_object_get(page, key);
+    size_t count = json_array_size(members);
+
+    if (*all) {
+        json_array_extend(json_object_get(*all, key), members);
+        json_decref(page);
+    } else {
+        *all = page;
+    }
+    return count;
+}
+
+enum status connection_list(struct connection *connection, const char *command, json_t *arguments,
+                            const char *key, json_t **value)
+{
+    enum status status = STATUS_OK;
+    size_t first = 0, count = PAGE;
+    json_t *page;
+
+    *value = NULL;
+    while (!status && count == PAGE) {
+        json_t *these = arguments ? json_deep_copy(arguments) : json_object();
+        json_object_set_new(these, "first", json_integer((json_int_t)first));
+        json_object_set_new(these, "count", json_integer(PAGE));
+        status = connection_call(connection, command, these, &page);
+        count = status ? 0 : join(value, page, key);
+        first += PAGE;
+    }
+    json_decref(arguments);
+    return status;
 }

@@ -39,6 +39,9 @@ void connection_close(struct connection *connection);
  */
 enum status connection_call(struct connection *connection, const char *command, json_t *arguments,
                             json_t **value);
+/* The same for a command whose answer has a list, by this key, of many guests: asked for part by part. */
+enum status connection_list(struct connection *connection, const char *command, json_t *arguments,
+                            const char *key, json_t **value);
 /* The next message, which is an event (the caller's). NULL: the connection has ended. */
 json_t *connection_next(struct connection *connection);
 

@@ -90,7 +90,7 @@ static enum status call(struct connection *connection, const struct options *opt
 static enum status run_list(struct connection *connection, const struct options *options)
 {
     json_t *value;
-    enum status status = connection_call(connection, "list", NULL, &value);
+    enum status status = connection_list(connection, "list", NULL, "guests", &value);
 
     if (!status && options->json) {
         print_json(value);
@@ -214,7 +214,7 @@ static enum status run_stats(struct connection *connection, const struct options
     if (options->prometheus) {
         return run_prometheus(connection);
     }
-    enum status status = connection_call(connection, "stats", guest_arguments(options), &value);
+    enum status status = connection_list(connection, "stats", guest_arguments(options), "guests", &value);
     if (!status && options->json) {
         print_json(value);
     } else if (!status && options->count) {
@@ -246,7 +246,7 @@ static enum status run_latency(struct connection *connection, const struct optio
     if (action) {
         return call(connection, options, "latency", arguments);
     }
-    enum status status = connection_call(connection, "latency", arguments, &value);
+    enum status status = connection_list(connection, "latency", arguments, "guests", &value);
     if (!status && options->json) {
         print_json(value);
     } else if (!status) {
@@ -259,7 +259,7 @@ static enum status run_latency(struct connection *connection, const struct optio
 static enum status run_stuck(struct connection *connection, const struct options *options)
 {
     json_t *value;
-    enum status status = connection_call(connection, "stuck", guest_arguments(options), &value);
+    enum status status = connection_list(connection, "stuck", guest_arguments(options), "accesses", &value);
 
     if (!status && options->json) {
         print_json(value);
@@ -288,7 +288,7 @@ static enum status run_complete(struct connection *connection, const struct opti
     enum status status;
 
     if (!strcmp(options->words[0], "guests")) {
-        status = connection_call(connection, "list", NULL, &value);
+        status = connection_list(connection, "list", NULL, "guests", &value);
         print_names(json_object_get(value, "guests"), "domain");
     } else if (!strcmp(options->words[0], "probes")) {
         status = connection_call(connection, "probes", NULL, &value);

@@ -263,11 +263,12 @@ static void put_all(const struct answers *answers)
 enum status run_prometheus(struct connection *connection)
 {
     struct answers answers = {NULL, NULL, NULL};
-    enum status status = connection_call(connection, "list", NULL, &answers.list);
+    enum status status = connection_list(connection, "list", NULL, "guests", &answers.list);
 
     status = status ? status
-                    : connection_call(connection, "stats", json_pack("{s:b}", "brief", 1), &answers.stats);
-    status = status ? status : connection_call(connection, "latency", NULL, &answers.latency);
+                    : connection_list(connection, "stats", json_pack("{s:b}", "brief", 1), "guests",
+                                      &answers.stats);
+    status = status ? status : connection_list(connection, "latency", NULL, "guests", &answers.latency);
     if (!status) {
         put_all(&answers);
     }

@@ -236,11 +236,13 @@ static void replace(json_t **to, json_t *value)
 enum status top_sample(struct top *top, struct connection *connection)
 {
     json_t *list = NULL, *stats = NULL, *latency = NULL;
-    enum status status = connection_call(connection, "list", NULL, &list);
+    enum status status = connection_list(connection, "list", NULL, "guests", &list);
 
-    status =
-        status ? status : connection_call(connection, "latency", json_pack("{s:b}", "brief", 1), &latency);
-    status = status ? status : connection_call(connection, "stats", json_pack("{s:b}", "brief", 1), &stats);
+    status = status
+                 ? status
+                 : connection_list(connection, "latency", json_pack("{s:b}", "brief", 1), "guests", &latency);
+    status = status ? status
+                    : connection_list(connection, "stats", json_pack("{s:b}", "brief", 1), "guests", &stats);
     if (status) {
         json_decref(list);
         json_decref(latency);
