@@ -569,8 +569,6 @@ START_TEST(send_waits)
         ck_assert_int_eq(nic_send(0, NULL, frame, 60), 0);
         fake_run_ms(fake, 50);
     } while (host_take(host, frame, sizeof(frame)) == 0);
-    while (host_take(host, frame, sizeof(frame)) > 0) {
-    }
     for (unsigned round = 0; round < 3; round++) {
         int result;
         for (frame_fill(frame, sizeof(frame), taken); (result = nic_send(0, NULL, frame, sizeof(frame))) == 0;
@@ -584,14 +582,17 @@ START_TEST(send_waits)
         nic_await(fake, &nic->writable, writable + 1);
     }
     for (unsigned i = 0; i < 300 && arrived < taken; i++) {
-        while (host_take(host, frame, sizeof(frame)) > 0) {
-            ck_assert(frame_good(frame, sizeof(frame), arrived));
-            arrived++;
+        for (size_t got; (got = host_take(host, frame, sizeof(frame))) > 0;) {
+            if (got == sizeof(frame)) { /* not one of the first ones, late */
+                ck_assert(frame_good(frame, sizeof(frame), arrived));
+                arrived++;
+            }
         }
         fake_run_ms(fake, 10);
     }
     ck_assert_uint_eq(arrived, taken);
     ck_assert_uint_eq(nic_counters()->send_dropped, 0);
+    frame_fill(frame, sizeof(frame), 0);
     while (nic_send(0, NULL, frame, sizeof(frame)) == 0) {
         taken++;
         ck_assert_uint_lt(taken, 1000);
