@@ -378,7 +378,7 @@ START_TEST(reset_in_mid_traffic)
     nic_start(&rig, (enum nic_place)_i, "", ALL, BUFFERS, 1526);
     for (unsigned round = 0; round < 5; round++) {
         const void *arena = mock_guest_ram(rig.f.guest, mock_ram_base(rig.f.guest) + NIC_ARENA_OFFSET, NIC_ARENA_SIZE);
-        traffic(200);
+        traffic(round % 2 ? 200 : 20); /* more than there are buffers, and fewer */
         rig.driver.transport->set_status(&rig.driver, 0);
         ck_assert_uint_eq(virtio_status(&rig.driver), 0);
         memcpy(before, arena, sizeof(before));
