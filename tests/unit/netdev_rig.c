@@ -27,6 +27,7 @@ static bool receive(void *self, unsigned pair, const uint8_t *frame, size_t leng
     memcpy(&kept->header, frame, IOD_NET_HEADER);
     memcpy(kept->bytes, frame + IOD_NET_HEADER, bytes < NIC_SHORT ? bytes : NIC_SHORT);
     kept->sum = bytes_sum(frame + IOD_NET_HEADER, bytes);
+    to->digest = nic_digest(to->digest, kept->sum);
     to->received++;
     to->received_bytes += bytes;
     to->of_pair[pair]++;
@@ -189,6 +190,11 @@ const struct nic_frame *nic_last(void)
 const struct iod_netdev_counters *nic_counters(void)
 {
     return iod_netdev_counters(nic->netdev);
+}
+
+uint64_t nic_digest(uint64_t before, uint32_t sum)
+{
+    return before * UINT64_C(0x9e3779b97f4a7c15) + sum;
 }
 
 uint32_t bytes_sum(const uint8_t *bytes, size_t length)

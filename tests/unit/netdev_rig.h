@@ -31,6 +31,7 @@ struct nic {
     unsigned room;             /* frames that it takes before it says no */
     unsigned received, refused, ends, writable, changed, starts;
     uint64_t received_bytes;
+    uint64_t digest;           /* of all frames received, in their order: see nic_digest */
     unsigned of_pair[IOD_NET_PAIRS_MAX];
     struct nic_frame frames[NIC_KEPT]; /* the last ones: number n is at n % NIC_KEPT */
     bool inside, called_inside;
@@ -66,5 +67,7 @@ void nic_await_link(struct fake_xen *fake, bool up);
 void frame_fill(uint8_t *frame, size_t length, uint32_t number);
 bool frame_good(const uint8_t *frame, size_t length, uint32_t number);
 uint32_t bytes_sum(const uint8_t *bytes, size_t length);
+/* The digest after one more frame with this sum. */
+uint64_t nic_digest(uint64_t before, uint32_t sum);
 
 #endif

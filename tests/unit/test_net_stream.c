@@ -338,6 +338,46 @@ START_TEST(mixed_batch)
 }
 END_TEST
 
+/* Any sizes, cut anywhere, taken whenever: the same frames in the same order. */
+START_TEST(random_stream)
+{
+    static uint8_t stream[6 << 20];
+    size_t length = 0, at = 0;
+    unsigned frames = 0;
+    uint64_t digest = 0;
+    srandom(4711 + (unsigned)_i);
+    while (length + 4 + IOD_NET_FRAME_MAX < sizeof(stream) && frames < 3000) {
+        size_t size = 14 + (size_t)random() % (frames % 40 == 0 ? IOD_NET_FRAME_MAX - 13 : 3000);
+        wire(stream + length, frames, size);
+        digest = nic_digest(digest, bytes_sum(stream + length + 4, size));
+        length += 4 + size;
+        frames++;
+    }
+    int listener = peer_listen();
+    struct fake_xen *fake = nic_start(options);
+    int peer = peer_accept(fake, listener);
+    nic->room = 1;
+    for (unsigned idle = 0; nic->received < frames && idle < 3000;) {
+        size_t chunk = 1 + (size_t)random() % (random() % 4 == 0 ? 100000 : 50);
+        chunk = chunk < length - at ? chunk : length - at;
+        ssize_t put = chunk > 0 ? send(peer, stream + at, chunk, MSG_NOSIGNAL) : -1;
+        at += put > 0 ? (size_t)put : 0;
+        if (put <= 0 || random() % 64 == 0) {
+            unsigned before = nic->received;
+            nic_take(0, (unsigned)random() % (random() % 8 == 0 ? 400 : 4));
+            fake_run_ms(fake, random() % 8 == 0);
+            idle = nic->received > before ? 0 : idle + 1;
+        }
+    }
+    ck_assert_uint_eq(nic->received, frames);
+    ck_assert_uint_eq(nic->digest, digest);
+    ck_assert_uint_eq(nic_counters()->receive_dropped, 0);
+    close(peer);
+    close(listener);
+    nic_stop(fake);
+}
+END_TEST
+
 /* ---- peers that misbehave ---- */
 
 START_TEST(length_bomb)
@@ -680,6 +720,7 @@ int main(void)
         tcase_add_test(socket_case, sockets[i]);
     }
     tcase_add_loop_test(socket_case, length_bomb, 0, 3);
+    tcase_add_loop_test(socket_case, random_stream, 0, 4);
     tcase_set_timeout(socket_case, 60);
     suite_add_tcase(suite, socket_case);
     bool have_passt = system("passt --version >/dev/null 2>&1") == 0;
