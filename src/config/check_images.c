@@ -197,6 +197,8 @@ void check_images(const struct config *config, struct findings *findings)
             add_image(&images, &config->guests[i], &config->guests[i].devices[k]);
         }
     }
-    check_all_sharing(&images);
+    if (images.count) {
+        check_all_sharing(&images);
+    }
     free(images.list);
 }
