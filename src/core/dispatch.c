@@ -12,7 +12,6 @@
 /* Handler calls that one guest gets before the others have their turn. */
 #define ROUND_BUDGET 512
 #define RING_BUDGET 512
-#define TURN_PORTS 32u /* unmasked at once after a limited guest's accesses */
 
 static uint64_t ones(unsigned bytes)
 {
@@ -88,9 +87,11 @@ bool dispatch_event(struct daemon *daemon, uint32_t port)
     if (!is_limited(guest_of(access))) {
         return true;
     }
-    access->watch.masked = true; /* a ring's events would come as fast as they are taken */
+    /* Until a turn finds nothing in it: else there would be an event for each answer. */
+    guest_of(access)->watch.account.masked += !access->watch.masked;
+    access->watch.masked = true;
+    limit_wait(guest_of(access));
     if (idle) {
-        guest_of(access)->watch.account.delayed++;
         point_delay(access);
         note_left(access);
     }
@@ -263,10 +264,52 @@ static void run_guest(struct guest *guest)
     }
 }
 
-static void unmask(struct daemon *daemon, const uint32_t *ports, unsigned count)
+static void unmask(struct iod_access *access)
 {
-    if (count) {
-        daemon->hv->ops->event_unmask(daemon->hv, ports, count);
+    struct hypervisor *hv = guest_of(access)->daemon->hv;
+    if (!access->watch.masked) {
+        return;
+    }
+    access->watch.masked = false;
+    guest_of(access)->watch.account.masked--;
+    if (access->local) {
+        hv->ops->event_unmask(hv, &access->local, 1);
+    }
+}
+
+static void for_each_access(struct guest *guest, void (*act)(struct iod_access *access))
+{
+    struct server *server;
+    list_for_each(server, &guest->servers, struct server, link) {
+        for (unsigned i = 0; i < guest->vcpus; i++) {
+            act(&server->slots[i]);
+        }
+        act(&server->ring);
+    }
+}
+
+void dispatch_unmask(struct guest *guest)
+{
+    for_each_access(guest, unmask);
+}
+
+static void look_if_masked(struct iod_access *access)
+{
+    if (access->watch.masked && access->state == ACCESS_IDLE) {
+        queue(access);
+    }
+}
+
+static void serve_in_turn(struct iod_access *access)
+{
+    unsigned budget = ROUND_BUDGET;
+    uint64_t taken = access->server->watch.taken;
+    bool resumed = access->active;
+    serve_measured(access, &budget);
+    taken = access->server->watch.taken - taken;
+    guest_of(access)->watch.account.delayed += taken;
+    if (!taken && !resumed && access->state == ACCESS_IDLE) {
+        unmask(access); /* nothing was there: its next event says when something is */
     }
 }
 
@@ -275,28 +318,17 @@ void dispatch_turn(struct guest *guest)
 {
     struct daemon *daemon = guest->daemon;
     struct account *account = &guest->watch.account;
-    uint32_t ports[TURN_PORTS];
-    unsigned count = 0;
+    for_each_access(guest, look_if_masked);
     while (!list_empty(&guest->ready) && account->credit_ns > 0 && account->limited) {
         struct iod_access *access = list_first(&guest->ready, struct iod_access, link);
-        unsigned budget = ROUND_BUDGET;
         list_remove(&access->link);
-        if (access->watch.masked && access->local) {
-            ports[count++] = access->local;
-        }
-        access->watch.masked = false;
-        serve_measured(access, &budget);
-        if (count == TURN_PORTS) {
-            unmask(daemon, ports, count);
-            count = 0;
-        }
+        serve_in_turn(access);
     }
     uint64_t before = account->total_ns;
     limit_work_begins(guest);
-    unmask(daemon, ports, count);
     dispatch_flush(daemon);
     limit_work_ends(guest);
-    limit_spend(guest, account->total_ns - before); /* to take the events took about as long */
+    limit_spend(guest, account->total_ns - before); /* to wake up for it took about as long */
 }
 
 void dispatch_flush(struct daemon *daemon)

@@ -378,6 +378,7 @@ void dispatch_wake_waiters(struct iod_device *device);
 void dispatch_flush(struct daemon *daemon);
 void dispatch_turn(struct guest *guest);          /* a limited guest's accesses, as long as its credit lasts */
 void dispatch_resume(struct guest *guest);        /* it is limited no more */
+void dispatch_unmask(struct guest *guest);        /* all its ports: accesses come by events again */
 
 /* cursor.c */
 void dispatch_give_up(struct iod_access *access); /* a read waits for its device no more, and gets all ones */

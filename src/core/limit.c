@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Who is limited, and when it has its turn. A limited guest earns credit by the clock, spends it by the time that
- * its work takes, and has its turn when it has earned enough for a few accesses: long turns seldom disturb the
- * others less than short ones often (each delays one access of theirs).
+ * its work takes, and has its turn when it has earned enough, at most every 10 ms: long turns seldom disturb the
+ * others less than short ones often (each delays one access of theirs, at least). Between its turns its event
+ * channels stay masked: it can't even wake the loop.
  */
 #include "core/limit.h"
 
@@ -42,7 +43,8 @@ static const char *const deed_names[DEED_COUNT] = {
     [DEED_CONFIG] = "configuration cycles",
 };
 
-#define TURN_NS INT64_C(100000) /* credit that a turn begins with */
+#define TURN_NS INT64_C(100000) /* credit that a turn begins with: what is earned in an interval */
+#define TURN_INTERVAL_NS (UINT64_C(100000) * SHARE_PARTS)
 #define HOLD_FIRST_S 3u         /* calm seconds that end a limit */
 #define HOLD_MAX_S 300u
 #define RELAPSE_NS (600 * SECOND_NS) /* so soon after the last one it is held twice as long */
@@ -169,20 +171,10 @@ static void begin(struct guest *guest, uint64_t now)
     tell(guest, text);
 }
 
-static void unmask(struct iod_access *access)
-{
-    struct hypervisor *hv = access->server->guest->daemon->hv;
-    if (access->watch.masked && access->local) {
-        hv->ops->event_unmask(hv, &access->local, 1);
-    }
-    access->watch.masked = false;
-}
-
 void limit_lift(struct guest *guest)
 {
     struct account *account = &guest->watch.account;
     struct daemon *daemon = guest->daemon;
-    struct server *server;
     if (!account->limited) {
         set_measured(guest, false);
         return;
@@ -194,12 +186,7 @@ void limit_lift(struct guest *guest)
     daemon->watch.limited_count--;
     open_window(guest, account->ended_ns);
     tasks_release(guest);
-    list_for_each(server, &guest->servers, struct server, link) {
-        for (unsigned i = 0; i < guest->vcpus; i++) {
-            unmask(&server->slots[i]);
-        }
-        unmask(&server->ring);
-    }
+    dispatch_unmask(guest);
     dispatch_resume(guest);
 }
 
@@ -305,7 +292,8 @@ void limit_device_ends(struct iod_device *device)
 
 static bool has_work(const struct guest *guest)
 {
-    return !list_empty(&guest->ready) || !list_empty(&guest->watch.account.tasks);
+    const struct account *account = &guest->watch.account;
+    return !list_empty(&guest->ready) || !list_empty(&account->tasks) || account->masked;
 }
 
 static void earn(struct guest *guest, uint64_t now)
@@ -325,6 +313,7 @@ static uint64_t next_at(const struct guest *guest)
         return second;
     }
     uint64_t turn = account->credit_at_ns + (uint64_t)(TURN_NS - account->credit_ns) * SHARE_PARTS;
+    turn = turn > account->turn_at_ns + TURN_INTERVAL_NS ? turn : account->turn_at_ns + TURN_INTERVAL_NS;
     return turn < second ? turn : second;
 }
 
@@ -357,7 +346,9 @@ static void fire(void *self)
         if (now - account->window_ns >= WINDOW_NS) {
             second_over(guest, now);
         }
-        if (account->limited && account->credit_ns >= TURN_NS && has_work(guest)) {
+        if (account->limited && account->credit_ns >= TURN_NS && has_work(guest) &&
+            now - account->turn_at_ns >= TURN_INTERVAL_NS) {
+            account->turn_at_ns = now;
             turn(guest);
         }
     }

@@ -55,8 +55,9 @@ struct account {
     struct list link;     /* of the daemon's suspicious or limited guests */
     unsigned events, costly_events; /* of a suspicious guest, in the present batch */
     struct list tasks;    /* of its devices, that wait for its turn */
+    unsigned masked;      /* accesses that are */
     int64_t credit_ns;    /* of the loop's time */
-    uint64_t credit_at_ns;
+    uint64_t credit_at_ns, turn_at_ns;
     uint64_t began_ns, ended_ns, limited_ns;
     unsigned hold_s, calm_s; /* calm seconds that end it; so far */
     uint64_t window_deeds[DEED_COUNT]; /* the counters when the window began */
@@ -108,7 +109,7 @@ struct access_watch {
     struct iod_device *device; /* that its last part reached, or waits for */
     struct iod_region *region; /* likewise; NULL: none, or configuration space */
     bool reported;             /* as stuck */
-    bool masked;               /* its port is unmasked when its guest has its turn */
+    bool masked;               /* its port is: its guest is limited, and its slot is looked at in the guest's turns */
 };
 
 /* ---- life of the above: watch.c ---- */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* bench IOREQD PEER WORK_FOLDER [access|guests|disk|net]... */
+/* bench IOREQD PEER WORK_FOLDER [access|guests|disk|net|attack]... */
 #include "bench.h"
 
 #include <errno.h>
@@ -163,9 +163,9 @@ int main(int argc, char **argv)
         const char *name;
         void (*run)(struct bench *bench);
     } parts[] = {{"access", bench_access}, {"guests", bench_guests}, {"disk", bench_disk},
-                 {"net", bench_net}};
+                 {"net", bench_net}, {"attack", bench_attack}};
     if (argc < 4) {
-        fprintf(stderr, "usage: bench IOREQD PEER WORK_FOLDER [access|guests|disk|net]...\n");
+        fprintf(stderr, "usage: bench IOREQD PEER WORK_FOLDER [access|guests|disk|net|attack]...\n");
         return 2;
     }
     /* Before what else runs on the machine, where that is allowed; both sides of each ratio inherit it. */

@@ -43,6 +43,7 @@ void bench_end(struct mock_daemon *daemon);
 void bench_access(struct bench *bench);
 void bench_guests(struct bench *bench);
 void bench_disk(struct bench *bench);
+void bench_attack(struct bench *bench);
 void bench_net(struct bench *bench); /* last: this process stays in a network namespace of its own */
 
 #endif
