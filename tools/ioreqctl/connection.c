@@ -40,6 +40,45 @@ static void set_timeout(int fd, int seconds)
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 }
 
+/* What a terminal would take for orders: a guest, or who named it, may have put them there. */
+static bool is_control(const unsigned char *at)
+{
+    return *at < 0x20 || *at == 0x7f || (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0);
+}
+
+static void make_text_printable(json_t *text)
+{
+    char *copy = strdup(json_string_value(text));
+
+    for (unsigned char *at = (unsigned char *)copy; at && *at; at++) {
+        if (is_control(at)) {
+            at[1] = *at == 0xc2 ? '?' : at[1];
+            *at = '?';
+        }
+    }
+    json_string_set(text, copy ? copy : "?");
+    free(copy);
+}
+
+static void make_printable(json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    if (json_is_string(value)) {
+        make_text_printable(value);
+    }
+    json_object_foreach(value, key, member)
+    {
+        make_printable(member);
+    }
+    json_array_foreach(value, i, member)
+    {
+        make_printable(member);
+    }
+}
+
 /* The next message; NULL: none. */
 static json_t *receive(struct connection *connection)
 {
@@ -51,6 +90,9 @@ static json_t *receive(struct connection *connection)
             return NULL;
         }
         message = json_loadb(connection->line, (size_t)length, 0, NULL);
+    }
+    if (connection->printable) {
+        make_printable(message);
     }
     return message;
 }
@@ -71,11 +113,11 @@ static bool take_greeting(struct connection *connection, const char *path)
     return good;
 }
 
-bool connection_open(struct connection *connection, const char *path)
+bool connection_open(struct connection *connection, const char *path, bool printable)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
-    *connection = (struct connection){.fd = -1};
+    *connection = (struct connection){.fd = -1, .printable = printable};
     if (strlen(path) >= sizeof(address.sun_path)) {
         return say_no_daemon(path, "a socket's path has at most 107 bytes");
     }

@@ -27,11 +27,12 @@ struct connection {
     char *line;
     size_t size;
     unsigned id;
+    bool printable; /* control characters in what comes are replaced: it goes to a terminal */
     void (*event)(void *self, json_t *event);
     void *self;
 };
 /* Connects and takes the greeting. False: a line on stderr says why. */
-bool connection_open(struct connection *connection, const char *path);
+bool connection_open(struct connection *connection, const char *path, bool printable);
 void connection_close(struct connection *connection);
 /*
  * Sends a command (arguments are taken over; NULL: none) and waits for its answer. Returns STATUS_OK and

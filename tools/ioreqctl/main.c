@@ -399,7 +399,7 @@ static enum status run(struct options *options, int argc, char **argv)
     if (status) {
         return status;
     }
-    if (!connection_open(&connection, options->socket)) {
+    if (!connection_open(&connection, options->socket, !options->json)) {
         return STATUS_NO_DAEMON;
     }
     status = action->run(&connection, options);

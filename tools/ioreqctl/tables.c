@@ -92,9 +92,11 @@ static void print_device_stats(const json_t *device)
     char name[64];
 
     snprintf(name, sizeof(name), "%s %s", member_text(device, "id"), member_text(device, "class"));
-    printf("  %-28.40s %8s %8s %10s", name, short_count(a, (double)member_number(device, "accesses")),
-           short_count(b, (double)member_number(device, "interrupts")),
-           short_count(c, (double)member_number(device, "submits")));
+    printf(
+        "  %-28.40s %8s %8s %10s", name, short_count(a, (double)member_number(device, "accesses")),
+        short_count(b, (double)member_number(device, "interrupts")),
+        short_count(c, (double)(member_number(device, "submits") + member_number(device, "frames-received") +
+                                member_number(device, "frames-sent"))));
     printf(" %9s\n",
            short_bytes(d, member_number(device, "submitted-bytes") + member_number(device, "bytes-received") +
                               member_number(device, "bytes-sent")));
@@ -112,13 +114,14 @@ void print_stats(json_t *stats)
     {
         json_t *counters = json_object_get(guest, "stats");
         guest_name(name, sizeof(name), guest);
+        uint64_t requests = sum_devices(guest, "submits") + sum_devices(guest, "frames-received") +
+                            sum_devices(guest, "frames-sent");
         uint64_t bytes = sum_devices(guest, "submitted-bytes") + sum_devices(guest, "bytes-received") +
                          sum_devices(guest, "bytes-sent");
         printf("%-30s %8s %8s %10s %9s %6" PRIu64 "\n", name,
                short_count(a, (double)sum(json_object_get(counters, "accesses"))),
-               short_count(b, (double)sum_devices(guest, "interrupts")),
-               short_count(c, (double)sum_devices(guest, "submits")), short_bytes(d, bytes),
-               member_number(counters, "stuck"));
+               short_count(b, (double)sum_devices(guest, "interrupts")), short_count(c, (double)requests),
+               short_bytes(d, bytes), member_number(counters, "stuck"));
         json_array_foreach(json_object_get(guest, "devices"), k, device)
         {
             print_device_stats(device);
