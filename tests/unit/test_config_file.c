@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "config/config.h"
+#include "config/xl_cfg.h"
 
 #include "unit.h"
 
@@ -403,6 +403,81 @@ START_TEST(the_example_is_right)
 }
 END_TEST
 
+/* ---- xl.cfg ---- */
+
+START_TEST(settings_of_an_xl_cfg)
+{
+    struct xl_cfg cfg;
+    findings_finish(&findings);
+    ck_assert(xl_cfg_parse(&cfg,
+                           "a = 1 # one\n; b='x\\'y' ; c = [ \"p\", # \"no\n [ 'q', 0x10, ], ]\nd=[]\n"
+                           "c += [ 'r' ]\na = 2",
+                           "F", &findings));
+    static const struct {
+        const char *name, *text;
+        unsigned line;
+    } values[] = {
+        {"b", "x'y", 2}, {"c", "p", 2}, {"c", "q", 3}, {"c", "0x10", 3}, {"c", "r", 5}, {"a", "2", 6},
+    };
+    ck_assert_uint_eq(cfg.count, sizeof(values) / sizeof(values[0]));
+    for (unsigned i = 0; i < cfg.count; i++) {
+        ck_assert_str_eq(cfg.values[i].name, values[i].name);
+        ck_assert_str_eq(cfg.values[i].text, values[i].text);
+        ck_assert_uint_eq(cfg.values[i].line, values[i].line);
+    }
+    ck_assert_str_eq(xl_cfg_get(&cfg, "c")->text, "p");
+    ck_assert_ptr_null(xl_cfg_get(&cfg, "d"));
+    xl_cfg_finish(&cfg);
+    static const char *const broken[] = {"a",           "a = ",    "a = 'x", "a = \"x\n\"",
+                                         "a = [ 1 2 ]", "a = [ 1", "= 1",    "a = 1 b = 2"};
+    for (unsigned i = 0; i < sizeof(broken) / sizeof(broken[0]); i++) {
+        findings_finish(&findings);
+        ck_assert_msg(!xl_cfg_parse(&cfg, broken[i], "F", &findings) && findings.count == 1, "%s", broken[i]);
+        xl_cfg_finish(&cfg);
+    }
+}
+END_TEST
+
+START_TEST(disks_of_an_xl_cfg)
+{
+    struct xl_disk disk;
+    char named[] =
+        " format=raw, vdev=xvda ,access=ro,specification=virtio,backendtype=standalone,target=/a,b=c";
+    xl_disk_parse(&disk, named);
+    ck_assert_str_eq(disk.format, "raw");
+    ck_assert_str_eq(disk.vdev, "xvda");
+    ck_assert_str_eq(disk.access, "ro");
+    ck_assert_str_eq(disk.specification, "virtio");
+    ck_assert_str_eq(disk.backendtype, "standalone");
+    ck_assert_str_eq(disk.target, "/a,b=c");
+    char placed[] = "/dev/vg/a,,hdc,r,devtype=cdrom", old[] = "phy:/dev/b,xvdb,w";
+    xl_disk_parse(&disk, placed);
+    ck_assert_str_eq(disk.target, "/dev/vg/a");
+    ck_assert_str_eq(disk.vdev, "hdc");
+    ck_assert_str_eq(disk.access, "r");
+    ck_assert(disk.cdrom && !disk.specification);
+    xl_disk_parse(&disk, old);
+    ck_assert_str_eq(disk.target, "/dev/b");
+    ck_assert_str_eq(disk.vdev, "xvdb");
+    ck_assert_str_eq(disk.access, "w");
+    ck_assert(!disk.cdrom && !disk.format);
+    static const struct {
+        const char *vdev;
+        int index;
+        bool scsi;
+    } names[] = {
+        {"hda", 0, false},  {"xvdd", 3, false},     {"xvde1", 4, false},
+        {"sdb", 1, true},   {"xvdaa", 26, false},   {"nvme0", -1, false},
+        {"xvd", -1, false}, {"xvdaaaa", -1, false}, {"", -1, false},
+    };
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        bool scsi = false;
+        ck_assert_int_eq(xl_disk_index(names[i].vdev, &scsi), names[i].index);
+        ck_assert(names[i].index < 0 || scsi == names[i].scsi);
+    }
+}
+END_TEST
+
 START_TEST(findings_are_bounded)
 {
     FILE *file = fopen("bad.conf", "w");
@@ -430,6 +505,8 @@ int main(void)
     tcase_add_test(tests, all_findings_of_a_file_are_told);
     tcase_add_test(tests, lines_are_right);
     tcase_add_test(tests, places_of_one_domain_are_joined);
+    tcase_add_test(tests, settings_of_an_xl_cfg);
+    tcase_add_test(tests, disks_of_an_xl_cfg);
     suite_add_tcase(suite, tests);
     tcase_add_checked_fixture(files, make_folder, remove_folder);
     tcase_set_timeout(files, 60);
