@@ -317,6 +317,10 @@ int evt_call(struct call *c)
         if (!own_port(c, (unsigned)handle)) {
             return -ENOTCONN;
         }
+        /* A guest that is idle takes no unmasks: those of ports that come and go would fill the stream. */
+        mx_lock(&c->mx->g->handles[handle].lock);
+        mx_evt_drain(c->mx->g, (uint32_t)handle, c->mx->files[handle].fd);
+        mx_unlock(&c->mx->g->handles[handle].lock);
         lport_free(c->mx, (uint32_t)c->req->a[0]);
         return 0;
     default:
