@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A network card for the tests of the network layer and its backends: the real core over a fake hypervisor, and a device
+ * A network card for the tests of the network layer and its backends: the real core over a fake hypervisor, a device
  * that sends and takes what the test says. Each test is a process of its own.
  */
 #ifndef NETDEV_RIG_H
