@@ -165,8 +165,8 @@ static void work(struct guest *guests)
             virtio_blk_write(&guests[1].blk, round % 1000, bytes, 512) != VIRTIO_BLK_S_OK) {
             fail("a write fails");
         }
-        if (round % 20 == 0) {
-            send_frame(&guests[1], round / 20);
+        if (round % 5 == 0) {
+            send_frame(&guests[1], round / 5);
         }
         usleep(500); /* two processors are shared with others */
     }

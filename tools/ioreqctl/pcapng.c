@@ -26,7 +26,7 @@ struct pcapng {
 
 static void put(struct pcapng *pcapng, const void *bytes, size_t length)
 {
-    if (length <= sizeof(pcapng->block) - pcapng->length) {
+    if (length && length <= sizeof(pcapng->block) - pcapng->length) {
         memcpy(pcapng->block + pcapng->length, bytes, length);
         pcapng->length += length;
     }
