@@ -344,7 +344,8 @@ int net_stream_attach(struct net_stream *stream, int fd)
     struct loop *loop = netdev_loop(stream->netdev);
     const int room = SEND_ROOM;
     if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room)) != 0) {
-        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)); /* without the right: the host's limit */
+        /* without the right to that: the host's limit */
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     }
     net_stream_detach(stream);
     stream->watch = loop->ops->watch_add(loop, fd, 0, stream_ready, stream);
