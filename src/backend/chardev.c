@@ -29,6 +29,7 @@ struct iod_chardev {
     bool tried, opened;
     bool connected, told;   /* as it is; as the device knows it */
     bool stopping;          /* a quiesce was answered with later */
+    bool lost;              /* a peer was there, and is gone */
     char prefix[32];
 };
 
@@ -92,6 +93,10 @@ static void tell_connected(void *self)
         return;
     }
     chardev->told = chardev->connected;
+    if (!chardev->connected || chardev->lost) {
+        chardev->lost = !chardev->connected;
+        device_backend_tell(&chardev->backend, chardev->lost ? "lost: its peer is gone" : "back: a peer is there");
+    }
     if (TABLE_HAS(chardev->events, connected)) {
         chardev->events->connected(chardev->events_self, chardev->connected);
     }

@@ -428,7 +428,11 @@ int iod_netdev_set_pairs(struct iod_netdev *netdev, unsigned pairs)
 
 void iod_netdev_set_limits(struct iod_netdev *netdev, const struct iod_netdev_limits *limits)
 {
+    bool link = netdev->limits.link;
     netdev->limits = *limits;
+    if (netdev->opened && link != limits->link) {
+        device_backend_tell(&netdev->backend, limits->link ? "back: the link is up" : "lost: the link is down");
+    }
     if (limits->pairs < 1 || limits->pairs > netdev->pairs) {
         netdev->limits.pairs = limits->pairs < 1 ? 1 : netdev->pairs;
     }

@@ -106,7 +106,9 @@ int daemon_remove_device(struct daemon *daemon, const char *domain, const char *
 /*
  * Makes the guests of this `source` ("file", ...) what the list says, with the least change: a guest or device that
  * stays the same does not notice. All is checked first: on an error nothing has changed. Each spec's origin is named in
- * errors. Devices that another source gave a guest stay.
+ * errors. Devices that another source gave a guest stay. Refused are changes that a running guest would suffer from:
+ * taking off a device (one that changed goes and comes) as REMOVAL_ASK would refuse it, and other values of arch, type,
+ * beside, bufioreq, map_limit and slots. Guests that failed are tried again.
  */
 int daemon_apply(struct daemon *daemon, const char *source, const struct guest_spec *guests, unsigned count,
                  struct iod_error *error);

@@ -106,6 +106,8 @@ void device_backend_add(struct iod_device *device, struct device_backend *backen
 /* ends an open or quiesce that answered later */
 void device_backend_done(struct device_backend *backend, int error);
 void device_backend_failed(struct device_backend *backend, const struct iod_error *error); /* such an open, with why */
+/* Tells the daemon's listeners what happened to it: "lost: ...", "back: ..." (EVENT_BACKEND). */
+void device_backend_tell(struct device_backend *backend, const char *text);
 /*
  * Makes a backend's options from the device's spec: prefix "block." (bare keys allowed). See options_parse.
  */

@@ -78,6 +78,11 @@ void device_tell(const struct iod_device *device, enum daemon_event_kind kind, c
                                                       .text = text});
 }
 
+void device_backend_tell(struct device_backend *backend, const char *text)
+{
+    device_tell(backend->device, EVENT_BACKEND, text);
+}
+
 void daemon_set_log_level(struct daemon *daemon, enum iod_log_level level)
 {
     daemon->config.log_level = level;

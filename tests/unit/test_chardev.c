@@ -175,10 +175,21 @@ static int join(void)
     return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 ? fd : -1;
 }
 
+static char told[256];
+
+static void tell(struct daemon_listener *listener, const struct daemon_event *event)
+{
+    if (event->kind == EVENT_BACKEND) {
+        snprintf(told + strlen(told), sizeof(told) - strlen(told), "%.4s ", event->text);
+    }
+}
+
 START_TEST(socket_talks)
 {
     char text[16] = { 0 };
     struct fake_xen *fake = start("test-console,chardev=socket,chardev.path=%s");
+    struct daemon_listener listener = { .event = tell };
+    daemon_listen(fake_daemon(fake), &listener);
     ck_assert_uint_eq(put("lost", 4), 0); /* nobody is there */
     int fd = join();
     ck_assert_int_ge(fd, 0);
@@ -202,6 +213,8 @@ START_TEST(socket_talks)
     ck_assert_int_eq(read(second, text, sizeof(text)), 3);
     close(second);
     await(fake, has_gone, 2);
+    ck_assert_str_eq(told, "lost back lost "); /* the first one had not been lost */
+    daemon_unlisten(&listener);
     finish(fake);
 }
 END_TEST

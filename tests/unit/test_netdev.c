@@ -380,6 +380,15 @@ END_TEST
 
 /* ---- settings ---- */
 
+static char told[256];
+
+static void tell(struct daemon_listener *listener, const struct daemon_event *event)
+{
+    if (event->kind == EVENT_BACKEND) {
+        snprintf(told + strlen(told), sizeof(told) - strlen(told), "%s;", event->text);
+    }
+}
+
 START_TEST(limits_change)
 {
     nic_pairs = 4;
@@ -392,6 +401,8 @@ START_TEST(limits_change)
     ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 0), -EINVAL);
     ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 3), 0);
     ck_assert_uint_eq(probe.pairs, 3);
+    struct daemon_listener listener = { .event = tell };
+    daemon_listen(fake_daemon(fake), &listener);
     probe.limits.link = false;
     probe.limits.pairs = 0;
     nic->inside = true;
@@ -401,6 +412,12 @@ START_TEST(limits_change)
     nic_await(fake, &nic->changed, 1);
     ck_assert(!iod_netdev_limits(nic->netdev)->link);
     ck_assert_uint_eq(iod_netdev_limits(nic->netdev)->pairs, 1);
+    ck_assert_str_eq(told, "lost: the link is down;");
+    probe.limits.link = true;
+    iod_netdev_set_limits(probe.netdev, &probe.limits);
+    iod_netdev_set_limits(probe.netdev, &probe.limits);
+    ck_assert_str_eq(told, "lost: the link is down;back: the link is up;");
+    daemon_unlisten(&listener);
     nic_stop(fake);
 }
 END_TEST
