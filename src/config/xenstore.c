@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The source itself: trees as they are told, events of the daemon. Both only note what is new; what follows from it is
- * done by a task of the loop, guest by guest, outside of everybody's calls.
+ * The source itself: trees as they are told, events of the daemon. Both only note what is new; what follows
+ * from it is done by a task of the loop, guest by guest, outside of everybody's calls.
  */
 #include "config/xenstore_inside.h"
 
@@ -104,8 +104,8 @@ static void mark(struct source_guest *guest, enum xenstore_kind kind)
 }
 
 /* What stands there of one device; nodes of names that can't be one are left alone. */
-static void read_device(struct source_guest *guest, enum xenstore_kind kind, const struct store_branch *branch,
-                        const char *path)
+static void read_device(struct source_guest *guest, enum xenstore_kind kind,
+                        const struct store_branch *branch, const char *path)
 {
     char name[XENSTORE_NAME_MAX + 1];
     size_t length = strcspn(path, "/");
@@ -222,7 +222,8 @@ static void tell_end(void *self)
     }
 }
 
-static const struct store_tree_events tree_events = {.begin = tell_begin, .branch = tell_branch, .end = tell_end};
+static const struct store_tree_events tree_events = {
+    .begin = tell_begin, .branch = tell_branch, .end = tell_end};
 
 /* ---- the daemon's events ---- */
 
@@ -277,8 +278,8 @@ static bool add_trees(struct xenstore_source *source)
     return true;
 }
 
-struct xenstore_source *xenstore_source_create(struct daemon *daemon, struct store *store, enum guest_arch arch,
-                                               struct iod_error *error)
+struct xenstore_source *xenstore_source_create(struct daemon *daemon, struct store *store,
+                                               enum guest_arch arch, struct iod_error *error)
 {
     struct xenstore_source *source = calloc(1, sizeof(*source));
     struct loop *loop = daemon_loop(daemon);
@@ -287,7 +288,8 @@ struct xenstore_source *xenstore_source_create(struct daemon *daemon, struct sto
         iod_fail(error, ENOMEM, "out of memory");
         return NULL;
     }
-    *source = (struct xenstore_source){.daemon = daemon, .store = store, .arch = arch, .listener.event = hear};
+    *source =
+        (struct xenstore_source){.daemon = daemon, .store = store, .arch = arch, .listener.event = hear};
     list_init(&source->guests);
     list_init(&source->listener.link);
     source->timer = loop->ops->timer_add(loop, look_again, source);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One device of xenstore's: what its node wants, what the daemon has, and the one step from here to there. A step that
- * takes time ends in a callback, which lets the guest be looked at again.
+ * One device of xenstore's: what its node wants, what the daemon has, and the one step from here to there. A
+ * step that takes time ends in a callback, which lets the guest be looked at again.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -51,7 +51,7 @@ void source_device_news(struct source_device *device, struct xenstore_node *node
     bool served = device->life == LIFE_SERVED || device->life == LIFE_ADDING;
 
     if (strcmp(device->node.state, node->state) != 0) {
-        device->answered = false;
+        device->answered = device->parting = false;
     }
     if (device->life == LIFE_REFUSED && is_new_try(device, node)) {
         device->life = LIFE_OUT;
@@ -179,7 +179,8 @@ static void add(struct source_device *device)
     snprintf(device->id, sizeof(device->id), "%s", device->node.id);
     device->life = LIFE_ADDING;
     int result = device->text ? parse(device, &spec, &error) : iod_fail(&error, ENOMEM, "out of memory");
-    result = result ? result : daemon_add_device(guest->source->daemon, guest->text, &spec, added, call, &error);
+    result =
+        result ? result : daemon_add_device(guest->source->daemon, guest->text, &spec, added, call, &error);
     device_spec_finish(&spec);
     if (result) {
         end_call(call);
@@ -248,18 +249,32 @@ static bool step_daemon(struct source_device *device)
     return device->call != NULL;
 }
 
+/* libxl removes the directory itself if we are domain 0, else it waits for us, once it has seen the 6. */
+static void part(struct source_device *device)
+{
+    if (device->parting) {
+        source_report_closed(device);
+    } else {
+        device->parting = device->retry = true;
+        source_later(device->guest->source);
+    }
+}
+
 static void step_libxl(struct source_device *device)
 {
     const struct xenstore_node *node = &device->node;
     bool out = device->life == LIFE_OUT || device->life == LIFE_REFUSED;
 
-    if (device->missed) { /* one that is served stays until its domain goes: xenstored may have lost its memory */
+    if (device->missed) { /* one that is served stays all the same: xenstored may have lost its memory */
         struct xenstore_node gone = {0};
         source_device_news(device, &gone);
         device->gone = true;
     } else if (node->verdict == XENSTORE_CLOSE && out && !device->answered && strcmp(node->state, "6")) {
         device->life = LIFE_OUT;
         source_report_state(device, "6");
+    } else if (node->verdict == XENSTORE_CLOSE && out && strcmp(node->state, "6") == 0 &&
+               device->guest->source->own != 0 && !device->answered) {
+        part(device);
     } else if (device->life == LIFE_SERVED && node->verdict == XENSTORE_SERVE && device->guest->running &&
                !device->answered && strcmp(node->state, "1") == 0) {
         source_report_state(device, "2");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* One domain that xenstore gives devices to: when it is the daemon's, and what it needs besides its devices. */
+/* One domain that xenstore gives devices to: when it is the daemon's, and what it needs besides. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,8 @@
 
 #include "config/xenstore_inside.h"
 
-#define SETTLE_NS UINT64_C(2000000000) /* a domain that xenstored does not know (yet) may just be being built */
+/* A domain that xenstored does not know (yet) may just be being built. */
+#define SETTLE_NS UINT64_C(2000000000)
 
 /* ---- making and finding ---- */
 
@@ -211,7 +212,9 @@ static int add_guest(struct source_guest *guest, struct iod_error *error)
     spec.domain = guest->text;
     spec.origin = origin;
     spec.arch = guest->source->arch;
-    spec.type = spec.arch == ARCH_ARM ? GUEST_UNKNOWN : options.type != GUEST_UNKNOWN ? options.type : type_of(guest);
+    spec.type = spec.arch == ARCH_ARM           ? GUEST_UNKNOWN
+                : options.type != GUEST_UNKNOWN ? options.type
+                                                : type_of(guest);
     spec.beside = is_beside(guest, &options);
     spec.slots = options.slots;
     spec.map_limit = options.map_limit;
@@ -298,7 +301,7 @@ static void come(struct source_guest *guest)
     if (result) {
         guest->in = false;
     }
-    if (result == -EBUSY || result == -EEXIST) { /* the daemon is ending, or the last domain of this number is */
+    if (result == -EBUSY || result == -EEXIST) { /* the daemon is ending, or the number's last domain is */
         source_later(guest->source);
     } else if (result) {
         refuse_all(guest, error.text);

@@ -47,6 +47,7 @@ struct source_device {
     bool writing;              /* a change of ours in xenstore is on its way */
     bool retry;                /* the last one failed: again, by the timer */
     bool answered;             /* the node's state has our answer */
+    bool parting;              /* it has said 6; a second later its directory is ours to remove */
     enum source_status shown;
     char shown_why[240];
 };
@@ -125,9 +126,10 @@ void source_device_broken(struct source_device *device, const char *why); /* whi
 /* Nothing of it is left, neither in xenstore nor in the daemon. */
 bool source_device_over(const struct source_device *device);
 
-/* ---- xenstore_report.c: what we write. Each starts one change, after which the device is stepped again ---- */
+/* ---- xenstore_report.c: what we write. Each starts one change, then the device is stepped again ---- */
 bool source_report_state(struct source_device *device, const char *state);
 bool source_report_refusal(struct source_device *device);
+bool source_report_closed(struct source_device *device); /* takes the backend's directory away */
 bool source_report_broken(struct source_device *device);
 bool source_report_status(struct source_device *device, enum source_status status, const char *why);
 bool source_report_gone(struct source_device *device); /* takes the status away */

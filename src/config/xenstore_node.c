@@ -123,7 +123,7 @@ static void set_id(struct reader *reader, const char *prefix, const char *name)
 
 /* ---- libxl's devices ---- */
 
-/* DISK writes base in decimal, VIRTIO in hexadecimal: the text says which. Both zero, or none: no description. */
+/* DISK's base is decimal, VIRTIO's hexadecimal: the text says which. Both zero, or none: no description. */
 static bool put_place(struct reader *reader)
 {
     static const char *const keys[] = {"base", "irq"};
@@ -143,8 +143,9 @@ static bool put_place(struct reader *reader)
     reader->node->pci = numbers[0] == 0;
     if (numbers[0] == 0) {
         return reader->place->arch == ARCH_X86 ||
-               refuse(reader, "base=0 and irq=0: no virtio-mmio description; expected what libxl writes for an "
-                              "Arm guest (there is no virtio-pci on Arm)");
+               refuse(reader,
+                      "base=0 and irq=0: no virtio-mmio description; expected what libxl writes for an "
+                      "Arm guest (there is no virtio-pci on Arm)");
     }
     put_option(reader, "bus", "mmio");
     snprintf(text, sizeof(text), "0x%llx", (unsigned long long)numbers[0]);
@@ -161,9 +162,10 @@ static bool check_grants(struct reader *reader)
 
     if (!node) {
         return reader->place->own == 0 ||
-               refuse(reader, "no grant_usage, and the backend is domain %u: libxl makes the guest use grants "
-                              "then, which ioreqd does not map; run ioreqd in domain 0, or with Xen 4.19 or newer "
-                              "set grant_usage=0",
+               refuse(reader,
+                      "no grant_usage, and the backend is domain %u: libxl makes the guest use grants "
+                      "then, which ioreqd does not map; run ioreqd in domain 0, or with Xen 4.19 or newer "
+                      "set grant_usage=0",
                       reader->place->own);
     }
     return (node->value && strcmp(node->value, "0") == 0) ||
@@ -210,9 +212,9 @@ static bool check_vdev(struct reader *reader)
     if (reader->place->type != GUEST_HVM || (!scsi && index >= IDE_DISKS)) {
         return true;
     }
-    return refuse(reader, "vdev=%.20s: libxl gives the same image to QEMU as %s disk; use vdev=xvde or later%s",
-                  dev ? dev : reader->name, scsi ? "a SCSI" : "an IDE",
-                  scsi ? "" : " (with hdtype=ahci: xvdg)");
+    return refuse(
+        reader, "vdev=%.20s: libxl gives the same image to QEMU as %s disk; use vdev=xvde or later%s",
+        dev ? dev : reader->name, scsi ? "a SCSI" : "an IDE", scsi ? "" : " (with hdtype=ahci: xvdg)");
 }
 
 static bool read_disk(struct reader *reader)
@@ -252,7 +254,8 @@ static bool read_virtio(struct reader *reader)
     }
     if (!type || strncmp(type, prefix, sizeof(prefix) - 1) || strlen(digits) == 0 || strlen(digits) > 4 ||
         strspn(digits, "0123456789abcdefABCDEF") != strlen(digits)) {
-        return refuse(reader, "type=%.40s: expected virtio,device and a number in hexadecimal", type ? type : "");
+        return refuse(reader, "type=%.40s: expected virtio,device and a number in hexadecimal",
+                      type ? type : "");
     }
     unsigned long number = strtoul(digits, NULL, 16);
     if (number == 4) {
@@ -263,12 +266,15 @@ static bool read_virtio(struct reader *reader)
         set_id(reader, "virtio-", reader->name);
         put_option(reader, "chardev", "pty");
     } else if (number == 2) {
-        return refuse(reader, "type=%.40s: no image is named; use disk=[ 'specification=virtio, ...' ]", type);
+        return refuse(reader, "type=%.40s: no image is named; use disk=[ 'specification=virtio, ...' ]",
+                      type);
     } else if (number == 1) {
-        return refuse(reader, "type=%.40s: no network is named; give the device in ioreqd/%u/N or in the file", type,
+        return refuse(reader,
+                      "type=%.40s: no network is named; give the device in ioreqd/%u/N or in the file", type,
                       reader->place->domid);
     } else {
-        return refuse(reader, "type=%.40s: ioreqd has no virtio device %lu; expected 3 (console) or 4 (entropy)",
+        return refuse(reader,
+                      "type=%.40s: ioreqd has no virtio device %lu; expected 3 (console) or 4 (entropy)",
                       type, number);
     }
     return put_place(reader);
@@ -316,8 +322,8 @@ static void read_own(struct reader *reader)
             found = &reader->branch->nodes[i];
         }
     }
-    if (!found || (found->value && !found->value[0])) { /* a toolstack may make the node before it writes it */
-        return;
+    if (!found || (found->value && !found->value[0])) {
+        return; /* a toolstack may make the node before it writes it */
     }
     if (!found->value) {
         refuse(reader, "expected one line of at most %u characters, NAME,KEY=VALUE,...", STORE_VALUE_MAX);
@@ -365,7 +371,8 @@ int xenstore_node_read(struct xenstore_node *node, enum xenstore_kind kind, cons
 
 /* ---- options of the guest ---- */
 
-static int set_option(struct xenstore_options *options, const struct option_pair *pair, struct iod_error *error)
+static int set_option(struct xenstore_options *options, const struct option_pair *pair,
+                      struct iod_error *error)
 {
     const char *key = pair->key, *value = pair->value;
     uint64_t number;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * From the nodes of one device in xenstore to a device spec. Pure functions: what stands in xenstore was written by a
- * toolstack, but anything may stand there.
+ * From the nodes of one device in xenstore to a device spec. Pure functions: what stands in xenstore was
+ * written by a toolstack, but anything may stand there.
  */
 #ifndef CONFIG_XENSTORE_NODE_H
 #define CONFIG_XENSTORE_NODE_H
@@ -52,8 +52,8 @@ struct xenstore_node {
 bool xenstore_name_valid(enum xenstore_kind kind, const char *name, size_t length);
 
 /*
- * Reads the device `name` out of its branch (nodes are as struct store_branch has them). 0, or -ENOMEM; the node is the
- * caller's all the same.
+ * Reads the device `name` out of its branch (nodes are as struct store_branch has them). 0, or -ENOMEM; the
+ * node is the caller's all the same.
  */
 int xenstore_node_read(struct xenstore_node *node, enum xenstore_kind kind, const char *name,
                        const struct store_branch *branch, const struct xenstore_place *place);

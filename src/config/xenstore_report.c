@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the source writes into xenstore. A state is only ever written over the one it answers: what a toolstack wrote
- * meanwhile stays, and a device's directory that is gone does not come back.
+ * What the source writes into xenstore. A state is only ever written over the one it answers: what a
+ * toolstack wrote meanwhile stays, and a device's directory that is gone does not come back.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -97,8 +97,20 @@ bool source_report_state(struct source_device *device, const char *state)
     source_path(device, node, sizeof(node));
     snprintf(path, sizeof(path), "%s/state", node);
     error_path(device, error);
-    struct store_change changes[] = {{.path = path, .value = state, .was = device->node.state}, {.path = error}};
-    return begin(device, changes, state[0] == '2' && has_error(device->guest->source, error) ? 2 : 1, state_written);
+    struct store_change changes[] = {{.path = path, .value = state, .was = device->node.state},
+                                     {.path = error}};
+    return begin(device, changes, state[0] == '2' && has_error(device->guest->source, error) ? 2 : 1,
+                 state_written);
+}
+
+bool source_report_closed(struct source_device *device)
+{
+    char node[SOURCE_PATH_MAX], path[NODE_MAX];
+
+    source_path(device, node, sizeof(node));
+    snprintf(path, sizeof(path), "%s/state", node);
+    struct store_change changes[] = {{.path = path, .was = "6"}, {.path = node}};
+    return begin(device, changes, 2, state_written);
 }
 
 bool source_report_refusal(struct source_device *device)

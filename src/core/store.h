@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the daemon wants of xenstore: which domains are introduced, what stands in a few trees, and changes. libxenstore
- * blocks without limit, so the implementation (src/xen/store.c) keeps it in a helper process; all of this is answered
- * later, on the loop.
+ * What the daemon wants of xenstore: which domains are introduced, what stands in a few trees, and changes.
+ * libxenstore blocks without limit, so the implementation (src/xen/store.c) keeps it in a helper process; all
+ * of this is answered later, on the loop.
  */
 #ifndef CORE_STORE_H
 #define CORE_STORE_H
@@ -60,7 +60,7 @@ struct store_tree_events {
 struct store_change {
     const char *path;  /* absolute, or relative to our own domain's */
     const char *value; /* NULL: the node, and all below it, is removed; one that is not there is fine */
-    const char *was;   /* the node must hold just this, else -ESTALE (-ENOENT if there is none); NULL: whatever */
+    const char *was;   /* the node must hold this, else -ESTALE (no node: -ENOENT); NULL: whatever */
 };
 
 struct store_ops {
@@ -69,18 +69,18 @@ struct store_ops {
     /* Ends the helper. Changes that wait are dropped without a word, trees are forgotten. */
     void (*destroy)(struct store *store);
     /*
-     * Begins to tell of the tree at `path` (absolute, or relative to our own domain's): its nodes `depth` (1 to 4) levels
-     * below each branch. While xenstored is away, nothing is told; it begins anew when it is back. `events` must last.
-     * NULL: out of memory, the path is bad, or there are STORE_TREES_MAX.
+     * Begins to tell of the tree at `path` (absolute, or relative to our own domain's): its nodes `depth` (1
+     * to 4) levels below each branch. While xenstored is away, nothing is told; it begins anew when it is
+     * back. `events` must last. NULL: out of memory, the path is bad, or there are STORE_TREES_MAX.
      */
     struct store_tree *(*tree_add)(struct store *store, const char *path, unsigned depth,
                                    const struct store_tree_events *events, void *self);
     void (*tree_remove)(struct store_tree *tree); /* also inside its events; NULL is fine */
     /*
-     * Makes the changes, in one transaction, after the ones asked for before; while xenstored is away they wait. One that
-     * was made when the connection was lost may be made again (with `was`: is -ESTALE then). done(self, error) is called
-     * once, later: 0 or a negative errno. Returns 0; else nothing will be done: -EINVAL (bad path or text), -E2BIG (too
-     * much for one message), -ENOBUFS (too many wait), -ENOMEM.
+     * Makes the changes, in one transaction, after the ones asked for before; while xenstored is away they
+     * wait. One that was made when the connection was lost may be made again (with `was`: is -ESTALE then).
+     * done(self, error) is called once, later: 0 or a negative errno. Returns 0; else nothing will be done:
+     * -EINVAL (bad path or text), -E2BIG (too much for one message), -ENOBUFS (too many wait), -ENOMEM.
      */
     int (*change)(struct store *store, const struct store_change *changes, unsigned count,
                   void (*done)(void *self, int error), void *self);

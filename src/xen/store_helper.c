@@ -64,8 +64,10 @@ size_t store_message_size(const struct store_message *message)
     case STORE_BRANCH:
         return head + sizeof(message->branch);
     case STORE_NODE:
-        return message->node.path_size <= STORE_PATH_MAX + 1 && message->node.value_size <= STORE_VALUE_MAX + 1
-                   ? offsetof(struct store_message, node.bytes) + message->node.path_size + message->node.value_size
+        return message->node.path_size <= STORE_PATH_MAX + 1 &&
+                       message->node.value_size <= STORE_VALUE_MAX + 1
+                   ? offsetof(struct store_message, node.bytes) + message->node.path_size +
+                         message->node.value_size
                    : 0;
     default:
         return 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside the xenstore helper: store_helper.c (connection, domains), store_trees.c (trees), store_changes.c. */
+/* Inside the xenstore helper: store_helper.c (connection, domains), store_trees.c, store_changes.c. */
 #ifndef XEN_STORE_HELPER_H
 #define XEN_STORE_HELPER_H
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The daemon's side of xenstore, shared between store.c (the helper's life) and store_mailbox.c (trees, changes). */
+/* The daemon's side of xenstore: store.c (the helper's life) and store_mailbox.c (trees, changes). */
 #ifndef XEN_STORE_INSIDE_H
 #define XEN_STORE_INSIDE_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Trees and changes on the daemon's side. All that is wanted stays in lists here until the helper has answered, so that
- * a new helper, or one that lost xenstored, is simply told again.
+ * Trees and changes on the daemon's side. All that is wanted stays in lists here until the helper has
+ * answered, so that a new helper, or one that lost xenstored, is simply told again.
  */
 #include "xen/store_inside.h"
 
@@ -45,7 +45,7 @@ static size_t command_size(const struct store_command *command)
     return offsetof(struct store_command, bytes) + command->size;
 }
 
-/* False: the socket is full (the helper waits for xenstored), or the helper is gone, which its watch will tell. */
+/* False: the socket is full (the helper waits for xenstored), or the helper is gone: its watch will tell. */
 static bool put(struct mailbox *mailbox, struct store_command *command)
 {
     ssize_t sent;
@@ -333,13 +333,14 @@ static bool hear_branch(struct mailbox *mailbox, const struct store_message *mes
         }
     }
     if (tree) {
-        tree->events->branch(tree->self, &(struct store_branch){
-                                             .name = message->branch.name,
-                                             .domain = message->branch.introduced ? &message->branch.domain : NULL,
-                                             .nodes = mailbox->table,
-                                             .count = message->branch.whole ? count : 0,
-                                             .whole = message->branch.whole,
-                                         });
+        tree->events->branch(tree->self,
+                             &(struct store_branch){
+                                 .name = message->branch.name,
+                                 .domain = message->branch.introduced ? &message->branch.domain : NULL,
+                                 .nodes = mailbox->table,
+                                 .count = message->branch.whole ? count : 0,
+                                 .whole = message->branch.whole,
+                             });
     }
     return true;
 }

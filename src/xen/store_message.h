@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Inside src/xen: what the xenstore helper and the daemon say to each other, one packet (SOCK_SEQPACKET) a message. */
+/* Inside src/xen: what xenstore helper and daemon say to each other, one SOCK_SEQPACKET packet a message. */
 #ifndef XEN_STORE_MESSAGE_H
 #define XEN_STORE_MESSAGE_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * In the xenstore helper: trees, told branch by branch. A watch names what has changed; its branch is read whole, in one
- * transaction, so that what is told is what stood there at one time. Bounded: names that wait, nodes and bytes of a
- * branch, levels.
+ * In the xenstore helper: trees, told branch by branch. A watch names what has changed; its branch is read
+ * whole, in one transaction, so that what is told is what stood there at one time. Bounded: names that wait,
+ * nodes and bytes of a branch, levels.
  */
 #include "xen/store_helper.h"
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Guests by xenstore: libxl's nodes and our own tree, over the real xenstored; we are the toolstack. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,9 @@ static void create_use_destroy(enum mock_profile profile, const char *name)
 
     rig_disk(&rig, domid, &(struct rig_disk){0});
     rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), "2", SOON_MS);
+    if (profile == MOCK_PVH) { /* nobody else gives it a PCI bus */
+        ck_assert_uint_eq(vcpu_pci_read(guest, 0, 0, 0, 4), 0x12378086);
+    }
     rig_drive(&rig, &driver, guest, 0, 0);
     rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "2", 100);
     rig_undrive(&driver);
@@ -75,8 +79,10 @@ START_TEST(two_disks_on_arm)
 
     rig_image(&rig, "other.img", other, sizeof(other));
     rig_disk(&rig, domid, &(struct rig_disk){.devid = 51712, .dev = "xvda", .base = "33554432", .irq = "33"});
-    rig_disk(&rig, domid, &(struct rig_disk){
-                              .devid = 51728, .dev = "xvdb", .params = other, .base = "33554944", .irq = "34", .mode = "r"});
+    rig_disk(
+        &rig, domid,
+        &(struct rig_disk){
+            .devid = 51728, .dev = "xvdb", .params = other, .base = "33554944", .irq = "34", .mode = "r"});
     rig_expect(&rig, rig_state(domid, "virtio_disk", 51712), "2", SOON_MS);
     rig_expect(&rig, rig_state(domid, "virtio_disk", 51728), "2", SOON_MS);
     rig_drive(&rig, &driver, guest, 0x2000000, 33);
@@ -137,7 +143,8 @@ static void expect_refused_disk(enum mock_profile profile, const struct rig_disk
 
 START_TEST(what_can_not_be_served_is_refused_at_once)
 {
-    expect_refused_disk(MOCK_HVM, &(struct rig_disk){.devid = 51712, .dev = "xvda"}, "use vdev=xvde or later");
+    expect_refused_disk(MOCK_HVM, &(struct rig_disk){.devid = 51712, .dev = "xvda"},
+                        "use vdev=xvde or later");
     expect_refused_disk(MOCK_HVM, &(struct rig_disk){.devid = 2048, .dev = "sda"}, "SCSI");
     expect_refused_disk(MOCK_PVH, &(struct rig_disk){.params = "/nonexistent/disk.img"}, "No such file");
     expect_refused_disk(MOCK_PVH, &(struct rig_disk){.grant_usage = "1"}, "does not map grants");
@@ -160,7 +167,8 @@ START_TEST(a_bad_disk_harms_no_other)
     struct rig_driver driver;
     char error[96];
 
-    rig_disk(&rig, domid, &(struct rig_disk){.devid = 51712, .dev = "xvda", .params = "/nonexistent/disk.img"});
+    rig_disk(&rig, domid,
+             &(struct rig_disk){.devid = 51712, .dev = "xvda", .params = "/nonexistent/disk.img"});
     rig_disk(&rig, domid, &(struct rig_disk){.devid = 51728, .dev = "xvdb"});
     expect_refusal(domid, 51712, "No such file");
     rig_expect(&rig, rig_state(domid, "virtio_disk", 51728), "2", SOON_MS);
@@ -199,7 +207,7 @@ START_TEST(a_guest_that_can_not_be_served)
 }
 END_TEST
 
-/* `xl destroy` of a guest with requests on their way: 6 comes when they have ended, then the image is free. */
+/* `xl destroy` of a guest with requests on their way: 6 comes when they ended, then the image is free. */
 START_TEST(destroyed_in_mid_io)
 {
     struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
@@ -226,7 +234,28 @@ START_TEST(destroyed_in_mid_io)
 }
 END_TEST
 
-/* A crash: the domain is gone before anything of its nodes changes. */
+/* In a driver domain libxl waits until the backend has removed its directory, after the 6. */
+START_TEST(a_driver_domain_cleans_up)
+{
+    struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
+    unsigned domid = mock_domid(guest);
+    char path[64];
+
+    rig_end_daemon(&rig);
+    rig_write(&rig, "domid", "1");
+    rig_daemon(&rig, NULL);
+    rig_disk(&rig, domid, &(struct rig_disk){.grant_usage = "0"});
+    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), "2", SOON_MS);
+    rig_close(&rig, domid, "virtio_disk", XVDE);
+    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), "6", SOON_MS);
+    rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "6", 300);
+    snprintf(path, sizeof(path), "backend/virtio_disk/%u/%u", domid, XVDE);
+    rig_expect(&rig, path, NULL, SOON_MS);
+    rig_destroy_domain(&rig, guest);
+}
+END_TEST
+
+/* A crash: the domain is gone before anything of its nodes changes, and before xenstored knows. */
 START_TEST(removed_after_the_domain_died)
 {
     struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
@@ -234,10 +263,14 @@ START_TEST(removed_after_the_domain_died)
 
     rig_disk(&rig, domid, &(struct rig_disk){0});
     rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), "2", SOON_MS);
+    kill(mock_xenstore_pid(rig.f.mock), SIGSTOP);
     mock_domain_kill(guest);
-    mock_xenstore_release(guest);
     rig_expect_log(&rig, ": gone");
+    usleep(300000); /* it is not taken on again */
+    kill(mock_xenstore_pid(rig.f.mock), SIGCONT);
     rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "2", 300);
+    ck_assert_ptr_null(strstr(mock_daemon_log(rig.f.daemon), "no such domain"));
+    mock_xenstore_release(guest);
     rig_remove(&rig, domid, "virtio_disk", XVDE);
     mock_xenstore_remove_nodes(guest);
     mock_guest_free(guest);
@@ -407,6 +440,7 @@ static Suite *suite(void)
     tcase_add_test(x86, a_guest_that_can_not_be_served);
     tcase_add_test(x86, destroyed_in_mid_io);
     tcase_add_test(x86, removed_after_the_domain_died);
+    tcase_add_test(x86, a_driver_domain_cleans_up);
     tcase_add_test(x86, own_tree_before_the_domain);
     tcase_add_test(x86, own_tree_hot_plug);
     tcase_add_test(x86, own_tree_errors);

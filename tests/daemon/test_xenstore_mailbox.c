@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * src/xen/store*.c over the real xenstored: trees, told branch by branch, and changes, while the helper (this program,
- * too) is killed and xenstored stalls. The times are short here: see meson.build.
+ * src/xen/store*.c over the real xenstored: trees, told branch by branch, and changes, while the helper (this
+ * program, too) is killed and xenstored stalls. The times are short here: see meson.build.
  */
 #include <errno.h>
 #include <signal.h>
@@ -49,8 +49,8 @@ static void look(void)
 
 static void hang(void *self)
 {
-    ck_abort_msg("not heard in time: %u begins, %u ends, %u branches, %u losses, %u done", begins, ends, heard_count,
-                 losses, dones);
+    ck_abort_msg("not heard in time: %u begins, %u ends, %u branches, %u losses, %u done", begins, ends,
+                 heard_count, losses, dones);
 }
 
 static void run_until(bool (*condition)(void))
@@ -83,13 +83,15 @@ static void branch(void *self, const struct store_branch *told)
 
     ck_assert_uint_lt(heard_count, HEARD);
     snprintf(heard[heard_count].name, sizeof(heard[0].name), "%s", told->name);
-    snprintf(heard[heard_count].domain, sizeof(heard[0].domain), "%s", told->domain ? told->domain->type : "");
+    snprintf(heard[heard_count].domain, sizeof(heard[0].domain), "%s",
+             told->domain ? told->domain->type : "");
     heard[heard_count].count = told->count;
     heard[heard_count].whole = told->whole;
     heard[heard_count].nodes[0] = '\0';
     for (unsigned i = 0; i < told->count && length < sizeof(heard[0].nodes) - 64; i++) {
-        length += (size_t)snprintf(heard[heard_count].nodes + length, sizeof(heard[0].nodes) - length, "%s%s=%.20s",
-                                   i ? " " : "", told->nodes[i].path, told->nodes[i].value ? told->nodes[i].value : "?");
+        length += (size_t)snprintf(heard[heard_count].nodes + length, sizeof(heard[0].nodes) - length,
+                                   "%s%s=%.20s", i ? " " : "", told->nodes[i].path,
+                                   told->nodes[i].value ? told->nodes[i].value : "?");
     }
     heard_count++;
     if (remove_inside) {
@@ -328,7 +330,8 @@ END_TEST
 static int change(const char *path, const char *value, const char *was)
 {
     dones = 0;
-    int error = store->ops->change(store, &(struct store_change){.path = path, .value = value, .was = was}, 1, done, NULL);
+    int error = store->ops->change(store, &(struct store_change){.path = path, .value = value, .was = was}, 1,
+                                   done, NULL);
     ck_assert_uint_eq(dones, 0); /* never inside the call */
     if (!error) {
         run_until(a_done);
@@ -376,8 +379,9 @@ END_TEST
 START_TEST(changes_are_made_together_or_not_at_all)
 {
     const struct store_change good[] = {{.path = "tool/a", .value = "1"}, {.path = "tool/b", .value = "2"}};
-    const struct store_change bad[] = {
-        {.path = "tool/a", .value = "3"}, {.path = "tool/b"}, {.path = "tool/c", .value = "1", .was = "none"}};
+    const struct store_change bad[] = {{.path = "tool/a", .value = "3"},
+                                       {.path = "tool/b"},
+                                       {.path = "tool/c", .value = "1", .was = "none"}};
     char value[STORE_VALUE_MAX + 1] = "";
     struct store_change big[5];
 
@@ -426,7 +430,9 @@ END_TEST
 
 START_TEST(forgotten_changes_are_made)
 {
-    ck_assert_int_eq(store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, &dones), 0);
+    ck_assert_int_eq(
+        store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, &dones),
+        0);
     store->ops->forget(store, &dones);
     ck_assert_int_eq(change("tool/b", "1", NULL), 0); /* after it */
     ck_assert_uint_eq(dones, 1);
@@ -500,9 +506,13 @@ START_TEST(a_killed_helper_is_told_again)
     for (unsigned i = 0; i < 100; i++) {
         char text[16];
         snprintf(text, sizeof(text), "%u", i);
-        ck_assert_int_eq(store->ops->change(store, &(struct store_change){.path = "tool/a", .value = text}, 1, NULL, NULL), 0);
+        ck_assert_int_eq(
+            store->ops->change(store, &(struct store_change){.path = "tool/a", .value = text}, 1, NULL, NULL),
+            0);
     }
-    ck_assert_int_eq(store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "last"}, 1, done, NULL), 0);
+    ck_assert_int_eq(
+        store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "last"}, 1, done, NULL),
+        0);
     kill(helper_pid(), SIGKILL);
     put("backend/thing/2/a", "y");
     run_until(a_loss);
@@ -521,7 +531,8 @@ START_TEST(a_stalled_xenstored_is_waited_for)
     add_tree(1);
     run_until(a_listing);
     kill(mock_xenstore_pid(mock), SIGSTOP);
-    ck_assert_int_eq(store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, NULL), 0);
+    ck_assert_int_eq(
+        store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, NULL), 0);
     run_until(a_loss); /* the helper was given up, more than once perhaps */
     ck_assert_uint_eq(dones, 0);
     kill(mock_xenstore_pid(mock), SIGCONT);
@@ -537,7 +548,8 @@ START_TEST(a_dead_xenstored_is_waited_for)
     add_tree(1);
     run_until(a_listing);
     mock_xenstore_stop(mock);
-    ck_assert_int_eq(store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, NULL), 0);
+    ck_assert_int_eq(
+        store->ops->change(store, &(struct store_change){.path = "tool/a", .value = "1"}, 1, done, NULL), 0);
     run_until(a_loss);
     ck_assert_uint_eq(dones, 0);
     ck_assert_int_eq(mock_xenstore_start(mock), 0);

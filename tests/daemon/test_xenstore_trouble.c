@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Guests by xenstore while xenstored, the helper or ioreqd itself stalls, dies and comes back; and two sources at once. */
+/* Guests by xenstore while xenstored, the helper or ioreqd itself stalls, dies and comes back; and two
+ * sources at once. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>

@@ -64,7 +64,8 @@ void rig_stop(struct xenstore_rig *rig)
     if (rig->f.daemon) {
         rig_end_daemon(rig);
     }
-    ck_assert_msg(mock_panics(rig->f.mock) == 0, "real Xen would have died: %s", mock_panic_text(rig->f.mock, 0));
+    ck_assert_msg(mock_panics(rig->f.mock) == 0, "real Xen would have died: %s",
+                  mock_panic_text(rig->f.mock, 0));
     xs_close(rig->xs);
     mock_xenstore_stop(rig->f.mock);
     mock_stop(rig->f.mock);
@@ -137,7 +138,8 @@ void rig_image(struct xenstore_rig *rig, const char *name, char *path, size_t si
 
 void rig_write(struct xenstore_rig *rig, const char *path, const char *value)
 {
-    ck_assert_msg(xs_write(rig->xs, XBT_NULL, path, value, (unsigned)strlen(value)), "%s: %s", path, strerror(errno));
+    ck_assert_msg(xs_write(rig->xs, XBT_NULL, path, value, (unsigned)strlen(value)), "%s: %s", path,
+                  strerror(errno));
 }
 
 void rig_rm(struct xenstore_rig *rig, const char *path)
@@ -166,8 +168,8 @@ static void expect(struct xenstore_rig *rig, const char *path, const char *value
         }
         sleep_ms(STEP_MS);
     }
-    ck_abort_msg("%s is \"%s\", not \"%s\", after %d ms; the daemon's log:\n%s", path, last, value ? value : "(none)",
-                 ms, log_end(rig));
+    ck_abort_msg("%s is \"%s\", not \"%s\", after %d ms; the daemon's log:\n%s", path, last,
+                 value ? value : "(none)", ms, log_end(rig));
 }
 
 void rig_expect(struct xenstore_rig *rig, const char *path, const char *value, int ms)
@@ -216,7 +218,8 @@ const char *rig_state(unsigned domid, const char *kind, unsigned devid)
     return path;
 }
 
-/* Backend, frontend and libxl's own copy, together. `keys` are pairs, ended by NULL; one without value is left out. */
+/* Backend, frontend and libxl's own copy, together. `keys` are pairs, ended by NULL; one without value is
+ * left out. */
 static void add_device(struct xenstore_rig *rig, unsigned domid, const char *kind, unsigned devid,
                        const char *const *keys)
 {
@@ -323,12 +326,13 @@ void rig_drive(struct xenstore_rig *rig, struct rig_driver *driver, struct mock_
 
     memset(driver, 0, sizeof(*driver));
     if (base) {
-        result = virtio_mmio_open(&driver->driver, guest, 0, base, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_SPI, irq, arena);
+        result =
+            virtio_mmio_open(&driver->driver, guest, 0, base, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_SPI, irq, arena);
     } else {
         int sbdf = virtio_pci_find(guest, 0, VIRTIO_ID_BLOCK_DEVICE, -1);
         ck_assert_msg(sbdf >= 0, "no disk on PCI:\n%s", mock_daemon_log(rig->f.daemon));
-        result = virtio_pci_open(&driver->driver, guest, 0, (uint16_t)sbdf, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX,
-                                 PCI_WINDOW, arena);
+        result = virtio_pci_open(&driver->driver, guest, 0, (uint16_t)sbdf, VIRTIO_ID_BLOCK_DEVICE,
+                                 VIRTIO_MSIX, PCI_WINDOW, arena);
     }
     ck_assert_int_eq(result, 0);
     ck_assert_int_eq(virtio_blk_start(&driver->blk, &driver->driver, VIRTIO_BLK_ALL, 1, 0), 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * `ioreqd --service` over the real xenstored, and a toolstack: what libxl writes for virtio disks and devices, and how
- * it waits (toolstack.md, section 2). Relative paths are dom0's.
+ * `ioreqd --service` over the real xenstored, and a toolstack: what libxl writes for virtio disks and
+ * devices, and how it waits (toolstack.md, section 2). Relative paths are dom0's.
  */
 #ifndef XENSTORE_RIG_H
 #define XENSTORE_RIG_H
@@ -70,7 +70,8 @@ void rig_expect_part(struct xenstore_rig *rig, const char *path, const char *par
 /* It must hold the value for this long. */
 void rig_expect_still(struct xenstore_rig *rig, const char *path, const char *value, int ms);
 
-/* A driver for the guest's disk at virtio-pci (base 0) or virtio-mmio, started; compares a few blocks with the image. */
+/* A driver for the guest's disk at virtio-pci (base 0) or virtio-mmio, started; compares a few blocks with
+ * the image. */
 struct rig_driver {
     struct virtio_driver driver;
     struct virtio_blk blk;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Bytes as the nodes of one branch: a byte of flags, then lines PATH=VALUE (without "=": a value that is no text), read as
- * libxl's disks, libxl's devices or our own tree. What is served must be a spec that says just what the nodes say.
+ * Bytes as the nodes of one branch: a byte of flags, then lines PATH=VALUE (without "=": a value that is no
+ * text), read as libxl's disks, libxl's devices or our own tree. What is served must be a spec that says just
+ * what the nodes say.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -43,8 +44,8 @@ static void split(struct input *input, char *text)
             *value++ = '\0';
         }
         if (line[0] && is_text(line, STORE_PATH_MAX)) {
-            input->nodes[input->branch.count++] =
-                (struct store_node){.path = line, .value = value && is_text(value, STORE_VALUE_MAX) ? value : NULL};
+            input->nodes[input->branch.count++] = (struct store_node){
+                .path = line, .value = value && is_text(value, STORE_VALUE_MAX) ? value : NULL};
         }
     }
     input->branch.nodes = input->nodes;

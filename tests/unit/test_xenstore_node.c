@@ -104,12 +104,14 @@ START_TEST(disks)
     set("51712", "mode", "r");
     set("51712", "discard-enable", "0");
     set("51712", "dev", "51712"); /* vdev as a number */
-    expect_spec(XENSTORE_DISK, "51712", "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off");
+    expect_spec(XENSTORE_DISK, "51712",
+                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off");
     place.arch = ARCH_ARM;
     set("51712", "base", "33554432");
     set("51712", "irq", "33");
     expect_spec(XENSTORE_DISK, "51712",
-                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off,bus=mmio,base=0x2000000,irq=33");
+                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off,"
+                "bus=mmio,base=0x2000000,irq=33");
     ck_assert(!node.pci);
     set("51712", "params", "/srv/a,readonly=off"); /* one path, no option */
     read_node(XENSTORE_DISK, "51712");
@@ -162,9 +164,10 @@ START_TEST(disks_that_qemu_has)
         const char *devid, *dev;
         bool refused;
     } cases[] = {
-        {"51712", "xvda", true},  {"51760", "xvdd", true},      {"51761", "xvdd1", true}, {"51776", "xvde", false},
-        {"51952", "xvdp", false}, {"268439552", "xvdq", false}, {"768", "hda", true},     {"5696", "hdd", true},
-        {"2048", "sda", true},    {"2288", "sdp", true},
+        {"51712", "xvda", true},  {"51760", "xvdd", true},  {"51761", "xvdd1", true},
+        {"51776", "xvde", false}, {"51952", "xvdp", false}, {"268439552", "xvdq", false},
+        {"768", "hda", true},     {"5696", "hdd", true},    {"2048", "sda", true},
+        {"2288", "sdp", true},
     };
 
     place.type = GUEST_HVM;
@@ -172,7 +175,8 @@ START_TEST(disks_that_qemu_has)
         branch.count = 0;
         disk(cases[i].devid, cases[i].dev);
         read_node(XENSTORE_DISK, cases[i].devid);
-        ck_assert_msg(node.verdict == (cases[i].refused ? XENSTORE_REFUSE : XENSTORE_SERVE), "%s", cases[i].dev);
+        ck_assert_msg(node.verdict == (cases[i].refused ? XENSTORE_REFUSE : XENSTORE_SERVE), "%s",
+                      cases[i].dev);
         ck_assert(!cases[i].refused || strstr(node.why, "use vdev=xvde or later"));
     }
     place.type = GUEST_PVH;
@@ -230,7 +234,8 @@ START_TEST(virtio_devices)
     virtio("virtio,device4");
     expect_spec(XENSTORE_VIRTIO, "0", "virtio-rng,id=virtio-0,bus=mmio,base=0x2000000,irq=33");
     virtio("virtio,device3");
-    expect_spec(XENSTORE_VIRTIO, "0", "virtio-console,id=virtio-0,chardev=pty,bus=mmio,base=0x2000000,irq=33");
+    expect_spec(XENSTORE_VIRTIO, "0",
+                "virtio-console,id=virtio-0,chardev=pty,bus=mmio,base=0x2000000,irq=33");
     virtio("virtio,device1a");
     expect_refusal(XENSTORE_VIRTIO, "0", "no virtio device 26");
     virtio("virtio,device22");
@@ -268,7 +273,8 @@ START_TEST(our_own)
     expect_refusal(XENSTORE_OWN, "0", "expected one line");
     set("0", "", "virtio-blk path=/x");
     expect_refusal(XENSTORE_OWN, "0", "expected NAME,key=value");
-    set("0", "", "virtio-rng,id=012345678901234567890123456789012345678901234567"); /* cut by the test's room */
+    set("0", "",
+        "virtio-rng,id=012345678901234567890123456789012345678901234567"); /* cut by the test's room */
     read_node(XENSTORE_OWN, "0");
     ck_assert_int_eq(node.verdict, XENSTORE_SERVE);
     expect_verdict(XENSTORE_OWN, "1", XENSTORE_IGNORE);
@@ -298,7 +304,8 @@ START_TEST(options_of_the_guest)
         xenstore_options_read(&options, "type=hvm,beside=off,pci-host=on,slots=4,map-limit=64M", &error), 0);
     ck_assert(options.type == GUEST_HVM && options.has_beside && !options.beside && options.has_pci_host);
     ck_assert(options.pci_host && options.slots == 4 && options.map_limit == 64u << 20);
-    static const char *const bad[] = {"type=pv", "beside=maybe", "slots=32", "map-limit=0", "x=y", "type", ",,"};
+    static const char *const bad[] = {"type=pv", "beside=maybe", "slots=32", "map-limit=0",
+                                      "x=y",     "type",         ",,"};
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         error = (struct iod_error){0};
         ck_assert_msg(xenstore_options_read(&options, bad[i], &error) < 0 && error.text[0], "%s", bad[i]);
