@@ -223,15 +223,28 @@ static bool take_input(struct client *client)
     return !is_hung_up(client); /* else it only sends no more: `echo ... | socat` */
 }
 
+/* Carries out a command if it is this client's turn; does it want another turn? */
+static bool take_turn(struct client *client)
+{
+    struct control *control = client->control;
+
+    if (client->call || !client->in.length || client->out.length > OUT_HIGH) {
+        return false;
+    }
+    if (!control->taken) {
+        control->taken = true;
+        control->loop->ops->task_again(control->next_turn);
+        return step(client);
+    }
+    return true;
+}
+
 /* One turn: a command, then what there is to send. */
 static void turn(void *self)
 {
     struct client *client = self;
-    bool more = false, full = client->out.length > OUT_HIGH;
+    bool full = client->out.length > OUT_HIGH, more = take_turn(client);
 
-    if (!client->call && client->in.length && !full) {
-        more = step(client);
-    }
     if (client->out.length && !flush(client)) {
         client_destroy(client);
         return;

@@ -93,6 +93,13 @@ static void breathe(void *self)
 
 /* ---- life ---- */
 
+static void next_turn(void *self)
+{
+    struct control *control = self;
+
+    control->taken = false;
+}
+
 static void look(void *self)
 {
     wait_look(self);
@@ -134,7 +141,10 @@ static int open_socket(struct control *control, struct iod_error *error)
     control->watch = ops->watch_add(control->loop, control->listener, IOD_READABLE, knock, control);
     control->breath = ops->timer_add(control->loop, breathe, control);
     control->look = ops->task_add(control->loop, look, control);
-    return control->watch && control->breath && control->look ? 0 : iod_fail(error, ENOMEM, "out of memory");
+    control->next_turn = ops->task_add(control->loop, next_turn, control);
+    return control->watch && control->breath && control->look && control->next_turn
+               ? 0
+               : iod_fail(error, ENOMEM, "out of memory");
 }
 
 struct control *control_create(struct daemon *daemon, const struct control_config *config,
@@ -191,6 +201,7 @@ void control_destroy(struct control *control)
     ops->watch_remove(control->watch);
     ops->timer_remove(control->breath);
     ops->task_remove(control->look);
+    ops->task_remove(control->next_turn);
     if (control->listener >= 0) {
         close(control->listener);
     }

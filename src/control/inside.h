@@ -43,6 +43,8 @@ struct control {
 
     struct list clients;
     unsigned client_count;
+    bool taken;                  /* a command was carried out this turn: the next one waits for the next */
+    struct loop_task *next_turn; /* ends that */
     struct list calls; /* begun, not answered */
     struct daemon_listener events;
     struct loop_task *look; /* at the calls that wait for a guest */

@@ -279,6 +279,11 @@ static void happen(struct machine *machine, unsigned what)
     }
 }
 
+static void next_turn(void *self)
+{
+    ((struct control *)self)->taken = false;
+}
+
 static void begin(struct machine *machine, int fd)
 {
     list_init(&machine->tasks);
@@ -292,6 +297,7 @@ static void begin(struct machine *machine, int fd)
     machine->control.events.event = event_listener;
     daemon_listen(&machine->daemon, &machine->control.events);
     machine->control.look = task_add(&machine->loop, (void (*)(void *))wait_look, &machine->control);
+    machine->control.next_turn = task_add(&machine->loop, next_turn, &machine->control);
     FUZZ_CHECK(client_create(&machine->control, fd));
 }
 
@@ -305,6 +311,7 @@ static void finish(struct machine *machine)
     fake_daemon_answer(&machine->daemon, 0, ""); /* comes for nobody */
     FUZZ_CHECK(list_empty(&machine->control.calls));
     task_remove(machine->control.look);
+    task_remove(machine->control.next_turn);
     fake_daemon_finish(&machine->daemon);
     FUZZ_CHECK(list_empty(&machine->tasks) && list_empty(&machine->timers));
     free(machine->watch);

@@ -121,6 +121,42 @@ START_TEST(one_who_never_reads_costs_little)
 }
 END_TEST
 
+/* Whoever asks how much: between two commands the loop does what else there is to do. */
+static unsigned turns;
+
+static void count_turn(void *self)
+{
+    turns++;
+    rig.loop->ops->task_again(*(struct loop_task **)self);
+}
+
+START_TEST(all_clients_have_one_command_a_turn)
+{
+    struct peer peers[8];
+    struct loop_task *task;
+
+    task = rig.loop->ops->task_add(rig.loop, count_turn, &task);
+    for (unsigned i = 0; i < 8; i++) {
+        peers[i] = meet();
+    }
+    for (unsigned i = 0; i < 8; i++) {
+        say(&peers[i], VERSION VERSION VERSION VERSION VERSION);
+    }
+    turns = 0;
+    rig.loop->ops->task_again(task);
+    for (unsigned k = 0; k < 5; k++) {
+        for (unsigned i = 0; i < 8; i++) { /* each has its turn */
+            json_decref(next(&peers[i]));
+        }
+    }
+    ck_assert_uint_ge(turns, 39);
+    rig.loop->ops->task_remove(task);
+    for (unsigned i = 0; i < 8; i++) {
+        part(&peers[i]);
+    }
+}
+END_TEST
+
 START_TEST(too_large_an_answer_is_an_error)
 {
     struct peer peer = meet();
@@ -350,6 +386,7 @@ int main(void)
     tcase_add_test(tc, one_long_command_is_refused);
     tcase_add_test(tc, a_full_buffer_with_blanks_in_front_goes_on);
     tcase_add_test(tc, one_who_never_reads_costs_little);
+    tcase_add_test(tc, all_clients_have_one_command_a_turn);
     tcase_add_test(tc, too_large_an_answer_is_an_error);
     tcase_add_test(tc, thirty_two_clients_and_no_more);
     tcase_add_test(tc, a_thousand_connects);
