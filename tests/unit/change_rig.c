@@ -59,7 +59,9 @@ static int knob_create(struct iod_device *device, struct iod_error *error)
     }
     knobs.created++;
     struct iod_region *region = iod_region_add(device, "registers", 16, &knob_ops, knob);
-    device_part_add(device, &knob->part, &part_ops);
+    if (region == NULL || device_part_add(device, &knob->part, &part_ops) != 0) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
     return iod_region_place_base(region, IOD_MMIO, UINT64_MAX, error);
 }
 
