@@ -2,8 +2,8 @@
 /*
  * Who is limited, and when it has its turn. A limited guest earns credit by the clock, spends it by the time that
  * its work takes, and has its turn when it has earned enough, at most every 10 ms: long turns seldom disturb the
- * others less than short ones often (each delays one access of theirs, at least). Between its turns its event
- * channels stay masked: it can't even wake the loop.
+ * others less than short ones often (each delays one access of theirs, at least). A ring that signals again and
+ * again between two turns stays masked: it can't even wake the loop.
  */
 #include "core/limit.h"
 

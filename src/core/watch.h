@@ -109,7 +109,8 @@ struct access_watch {
     struct iod_device *device; /* that its last part reached, or waits for */
     struct iod_region *region; /* likewise; NULL: none, or configuration space */
     bool reported;             /* as stuck */
-    bool masked;               /* its port is: its guest is limited, and its slot is looked at in the guest's turns */
+    uint8_t knocks;            /* events since its limited guest's last turn */
+    bool masked;               /* its port is: too many of them; it is looked at in the guest's turns */
 };
 
 /* ---- life of the above: watch.c ---- */

@@ -61,15 +61,12 @@ static struct figures measure(struct mock_guest *guest)
     return (struct figures){samples[count / 2], samples[(uint64_t)count * 99 / 100]};
 }
 
-/*
- * Guest and daemon share a CPU and wake each other by turns. With the usual scheduler such a pair has two habits, one twice
- * as slow as the other, and what little a third party takes decides between them: that would be all one sees here.
- */
+/* Guest and daemon share a CPU; what else the machine has to do there would be most of what a p99 shows. */
 static void set_scheduler(pid_t pid, int policy)
 {
     struct sched_param parameters = {.sched_priority = policy == SCHED_FIFO};
     if (sched_setscheduler(pid, policy, &parameters) && policy == SCHED_FIFO) {
-        fputs("bench: no right to real-time scheduling: the scheduler's habits show in the figures\n", stderr);
+        fputs("bench: no right to real-time scheduling: what else runs here shows in the p99\n", stderr);
     }
 }
 
