@@ -15,9 +15,15 @@ static bool is_own(const struct source_device *device)
     return device->kind == XENSTORE_OWN;
 }
 
+/* Was the node judged knowing what the guest is? libxl introduces a domain before it gives it devices. */
+static bool is_judged(const struct source_device *device)
+{
+    return !device->stale && (is_own(device) || device->guest->introduced);
+}
+
 bool source_device_wants(const struct source_device *device)
 {
-    return device->life == LIFE_OUT && device->node.verdict == XENSTORE_SERVE && !device->stale &&
+    return device->life == LIFE_OUT && device->node.verdict == XENSTORE_SERVE && is_judged(device) &&
            !device->guest->over;
 }
 
@@ -243,7 +249,7 @@ static bool step_daemon(struct source_device *device)
         take_away(device);
     } else if (source_device_wants(device) && device->guest->running && !device->guest->leaving) {
         add(device);
-    } else if (device->life == LIFE_OUT && verdict == XENSTORE_REFUSE && !device->stale) {
+    } else if (device->life == LIFE_OUT && verdict == XENSTORE_REFUSE && is_judged(device)) {
         source_device_refuse(device, device->node.why);
     }
     return device->call != NULL;

@@ -131,6 +131,16 @@ void source_guest_domain(struct source_guest *guest, const struct store_domain *
     }
 }
 
+/* On x86 the type decides what may be done to a guest; on Arm there is but one. */
+static bool is_type_known(const struct source_guest *guest)
+{
+    struct xenstore_options options;
+    struct iod_error error;
+
+    return guest->source->arch == ARCH_ARM ||
+           (xenstore_options_read(&options, guest->options, &error) == 0 && options.type != GUEST_UNKNOWN);
+}
+
 /* Is there a domain to be served? One that is not introduced may have no toolstack, or not be ready. */
 static bool is_present(struct source_guest *guest)
 {
@@ -150,7 +160,7 @@ static bool is_present(struct source_guest *guest)
     if (!guest->since_ns) {
         guest->since_ns = now;
     }
-    return now - guest->since_ns >= SETTLE_NS;
+    return now - guest->since_ns >= SETTLE_NS && is_type_known(guest);
 }
 
 /* It is the daemon's no more. */

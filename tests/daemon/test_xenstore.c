@@ -51,6 +51,7 @@ static void create_use_destroy(enum mock_profile profile, const char *name)
     rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "2", 100);
     rig_undrive(&driver);
     rig_remove(&rig, domid, "virtio_disk", XVDE);
+    rig_expect_free(rig.image);
     rig_destroy_domain(&rig, guest);
     rig_expect_log(&rig, ": gone");
 }
@@ -123,7 +124,7 @@ static void expect_refusal(unsigned domid, unsigned devid, const char *why)
 {
     char error[96];
 
-    rig_expect(&rig, rig_state(domid, "virtio_disk", devid), NULL, 1000);
+    rig_expect(&rig, rig_state(domid, "virtio_disk", devid), NULL, SOON_MS);
     error_of(error, sizeof(error), "virtio_disk", domid, devid);
     rig_expect_part(&rig, error, why, 0); /* it came with the other one */
     rig_expect_log(&rig, why);
@@ -150,6 +151,28 @@ START_TEST(what_can_not_be_served_is_refused_at_once)
     expect_refused_disk(MOCK_PVH, &(struct rig_disk){.grant_usage = "1"}, "does not map grants");
     expect_refused_disk(MOCK_PVH, &(struct rig_disk){.mode = "x"}, "expected w or r");
     expect_refused_disk(MOCK_PVH, &(struct rig_disk){.base = "0x2000000", .irq = "0"}, "expected both");
+}
+END_TEST
+
+/* What QEMU has is known only with the domain's type, which comes with its introduction. */
+START_TEST(nodes_before_the_introduction)
+{
+    struct mock_domain_spec spec = {.profile = MOCK_HVM, .ram_bytes = 16u << 20, .nr_vcpus = 1, .name = "web"};
+    struct mock_guest *guest = mock_domain_create(rig.f.mock, &spec);
+    unsigned domid = mock_domid(guest);
+    char path[64];
+
+    ck_assert_int_eq(mock_xenstore_nodes(guest, true), 0);
+    rig_disk(&rig, domid, &(struct rig_disk){.devid = 51712, .dev = "xvda"});
+    snprintf(path, sizeof(path), "ioreqd/%u/rng", domid);
+    rig_write(&rig, path, "virtio-rng");
+    rig_expect_still(&rig, rig_state(domid, "virtio_disk", 51712), "1", 3500); /* others may be served by now */
+    ck_assert_int_eq(mock_xenstore_introduce(guest), 0);
+    expect_refusal(domid, 51712, "use vdev=xvde or later");
+    snprintf(path, sizeof(path), "ioreqd-status/%u/rng/state", domid);
+    rig_expect(&rig, path, "running", SOON_MS);
+    rig_remove(&rig, domid, "virtio_disk", 51712);
+    rig_destroy_domain(&rig, guest);
 }
 END_TEST
 
@@ -196,7 +219,7 @@ START_TEST(a_guest_that_can_not_be_served)
 
     ck_assert_int_eq(mock_fail(rig.f.mock, MOCK_CALL_CREATE_SERVER, 1, 1, ENOSPC), 0);
     rig_disk(&rig, domid, &(struct rig_disk){0});
-    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), NULL, 1000);
+    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), NULL, SOON_MS);
     char error[96];
     error_of(error, sizeof(error), "virtio_disk", domid, XVDE);
     rig_expect_part(&rig, error, "ioreq server", 0);
@@ -227,6 +250,7 @@ START_TEST(destroyed_in_mid_io)
     virtio_queue_publish(driver.driver.queues[0]);
     virtio_queue_notify(driver.driver.queues[0]);
     rig_remove(&rig, domid, "virtio_disk", XVDE);
+    rig_expect_free(rig.image);
     rig_undrive(&driver);
     rig_destroy_domain(&rig, guest);
     rig_expect_log(&rig, ": gone");
@@ -352,6 +376,24 @@ START_TEST(own_tree_of_a_domain_that_is_not_introduced)
 }
 END_TEST
 
+START_TEST(own_tree_says_the_type)
+{
+    struct mock_domain_spec spec = {.profile = MOCK_PVH, .ram_bytes = 16u << 20, .nr_vcpus = 1, .domid = 3};
+    struct mock_guest *guest = mock_domain_create(rig.f.mock, &spec);
+    struct rig_driver driver;
+
+    rig_write(&rig, "ioreqd/3/options", "type=pvh");
+    write_own(3, "disk", "");
+    rig_expect(&rig, "ioreqd-status/3/disk/state", "running", SOON_MS);
+    rig_drive(&rig, &driver, guest, 0, 0);
+    rig_undrive(&driver);
+    rig_rm(&rig, "ioreqd/3");
+    rig_expect_log(&rig, ": stopped");
+    mock_domain_kill(guest);
+    mock_guest_free(guest);
+}
+END_TEST
+
 START_TEST(own_tree_hot_plug)
 {
     struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
@@ -436,12 +478,14 @@ static Suite *suite(void)
     tcase_add_test(x86, a_disk_of_a_pvh_guest);
     tcase_add_test(x86, the_disk_follows_across_reboots);
     tcase_add_test(x86, what_can_not_be_served_is_refused_at_once);
+    tcase_add_test(x86, nodes_before_the_introduction);
     tcase_add_test(x86, a_bad_disk_harms_no_other);
     tcase_add_test(x86, a_guest_that_can_not_be_served);
     tcase_add_test(x86, destroyed_in_mid_io);
     tcase_add_test(x86, removed_after_the_domain_died);
     tcase_add_test(x86, a_driver_domain_cleans_up);
     tcase_add_test(x86, own_tree_before_the_domain);
+    tcase_add_test(x86, own_tree_says_the_type);
     tcase_add_test(x86, own_tree_hot_plug);
     tcase_add_test(x86, own_tree_errors);
     tcase_add_test(x86, own_tree_options);

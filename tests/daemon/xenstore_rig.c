@@ -2,6 +2,7 @@
 #include "xenstore_rig.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -313,6 +314,16 @@ void rig_remove(struct xenstore_rig *rig, unsigned domid, const char *kind, unsi
     rig_rm(rig, backend);
     snprintf(backend, sizeof(backend), "/local/domain/0/backend/%s/%u", kind, domid);
     rig_rm(rig, backend);
+}
+
+void rig_expect_free(const char *image)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(image, O_RDWR | O_CLOEXEC);
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_msg(fcntl(fd, F_OFD_SETLK, &lock) == 0, "%s is still held: %s", image, strerror(errno));
+    close(fd);
 }
 
 /* ---- the guest ---- */
