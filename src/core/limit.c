@@ -60,7 +60,7 @@ static uint64_t now_of(const struct guest *guest)
 
 void limit_open(struct guest *guest)
 {
-    guest->watch.account.check = guest->spec.unlimited ? UINT32_MAX : POINTS_SUSPICIOUS;
+    guest->watch.account.check = POINTS_SUSPICIOUS;
 }
 
 /* From now on the clock is read for it; or no more. */
@@ -104,11 +104,13 @@ static void next_window(struct guest *guest, uint64_t now)
 void limit_check(struct guest *guest)
 {
     struct account *account = &guest->watch.account;
-    uint64_t now = now_of(guest);
     if (guest->spec.unlimited) {
         account->points = 0;
-    } else if (account->limited) {
-        account->check = NEVER >> 32; /* the second's end looks at it */
+        return;
+    }
+    uint64_t now = now_of(guest);
+    if (account->limited) {
+        account->check = UINT32_MAX; /* the second's end looks at it */
     } else if (now - account->window_ns >= WINDOW_NS && !account->depth) {
         next_window(guest, now);
     } else {
@@ -197,7 +199,7 @@ static void second_over(struct guest *guest, uint64_t now)
     char text[160];
     account->calm_s = account->points < CALM_POINTS ? account->calm_s + 1 : 0;
     next_window(guest, now);
-    if (account->calm_s < account->hold_s) {
+    if (account->calm_s < account->hold_s && !guest->spec.unlimited) {
         return;
     }
     snprintf(text, sizeof(text), "limited no more, after %llu s: %llu accesses were delayed so far",

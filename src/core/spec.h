@@ -33,7 +33,7 @@ enum on_exit { ON_EXIT_DEFAULT, ON_EXIT_LEAVE, ON_EXIT_DESTROY };
 /* What becomes of an access that waits longer than the guest's limit. */
 enum stuck_policy {
     STUCK_WAIT,   /* it is reported, no more */
-    STUCK_ONES,   /* a read gets all ones, a write is dropped */
+    STUCK_ONES,   /* a read gets all ones; a write waits: its end may let the guest free memory (stuck.h) */
     STUCK_DETACH, /* the device is detached: it is broken */
 };
 
