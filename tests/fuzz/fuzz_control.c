@@ -5,6 +5,7 @@
  * stays within its bounds. Byte 0: length of the pieces; byte 1: what happens between them.
  */
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -38,7 +39,8 @@ struct loop_task {
 };
 struct machine {
     struct loop loop;
-    struct loop_watch *watch; /* the client's; NULL: it was closed */
+    struct loop_watch *watch; /* the client's; its `ready` is NULL when it was closed */
+    int fd;                   /* the daemon's end */
     struct list tasks, timers;
     uint64_t now;
     struct daemon daemon;
@@ -221,14 +223,23 @@ static void take_answers(struct answers *answers, int fd)
     } while (got > 0);
 }
 
+/* As the loop does: only what is so. */
+static void look_at(struct loop_watch *watch, int fd)
+{
+    struct pollfd ready = {.fd = fd,
+                           .events = (short)((watch->events & IOD_READABLE ? POLLIN : 0) |
+                                             (watch->events & IOD_WRITABLE ? POLLOUT : 0))};
+
+    if (watch->ready && poll(&ready, 1, 0) == 1) {
+        watch->ready(watch->self, (ready.revents & ~POLLOUT ? IOD_READABLE : 0) |
+                                      (ready.revents & POLLOUT ? IOD_WRITABLE : 0));
+    }
+}
+
 static void turn(struct machine *machine, struct answers *answers, int fd)
 {
     for (unsigned rounds = 0; rounds < 1000; rounds++) {
-        if (machine->watch->ready && (machine->watch->events & IOD_READABLE)) {
-            machine->watch->ready(machine->watch->self, IOD_READABLE);
-        } else if (machine->watch->ready && machine->watch->events) {
-            machine->watch->ready(machine->watch->self, IOD_WRITABLE);
-        }
+        look_at(machine->watch, machine->fd);
         bool ran = run_task(machine);
         struct client *client = list_first(&machine->control.clients, struct client, link);
         if (!ran || (client && client->out.length)) {
@@ -286,6 +297,7 @@ static void next_turn(void *self)
 
 static void begin(struct machine *machine, int fd)
 {
+    machine->fd = fd;
     list_init(&machine->tasks);
     list_init(&machine->timers);
     machine->loop.ops = &ops;
