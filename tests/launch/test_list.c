@@ -338,10 +338,12 @@ START_TEST(old_signs)
     } else {
         pid = run_fake(_i == 1 ? "pidfile" : "socket", _i == 1 ? "pid" : "socket");
     }
-    start(_i < 2 ? FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['sleep', '100', 'pidfile', '@/pid'],"
+    start(_i < 2 ? FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['note', '@/note2', 'sleep', '300', 'pidfile', '@/pid'],"
                          "'ready': {'pidfile': '@/pid'}}]}"
                  : FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['socket', '@/socket'], 'ready': {'socket': '@/socket'}}]}");
     if (_i == 0) {
+        pid_in("note2");
+        ck_assert_int_ne(access(path_of("pid"), F_OK), 0);
         wait_ready();
         mock_daemon_signal(list, SIGTERM);
     }
