@@ -147,6 +147,39 @@ struct mock_daemon *bench_spawn(struct bench *bench, const char *const *argument
     return daemon;
 }
 
+struct mock_daemon *bench_serve(struct bench *bench, struct mock_guest *const *guests, unsigned count, const char *type,
+                                const char *const *devices)
+{
+    unsigned device_count = 0, n = 0;
+    while (devices[device_count]) {
+        device_count++;
+    }
+    const char **arguments = calloc(count * (4 + 2 * device_count) + 5, sizeof(*arguments));
+    char (*domids)[8] = calloc(count, sizeof(*domids));
+    if (!arguments || !domids) {
+        bench_fail("out of memory");
+    }
+    arguments[n++] = bench->ioreqd;
+    arguments[n++] = "--no-xenstore";
+    arguments[n++] = "--record-dir";
+    arguments[n++] = "none";
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(domids[i], sizeof(domids[i]), "%u", mock_domid(guests[i]));
+        arguments[n++] = "--domain";
+        arguments[n++] = domids[i];
+        arguments[n++] = "--type";
+        arguments[n++] = type;
+        for (unsigned d = 0; d < device_count; d++) {
+            arguments[n++] = "--device";
+            arguments[n++] = devices[d];
+        }
+    }
+    struct mock_daemon *daemon = bench_spawn(bench, arguments, "ready: all guests are running");
+    free(arguments);
+    free(domids);
+    return daemon;
+}
+
 void bench_end(struct mock_daemon *daemon)
 {
     int status;
@@ -171,6 +204,11 @@ int main(int argc, char **argv)
     /* Before what else runs on the machine, where that is allowed; both sides of each ratio inherit it. */
     if (setpriority(PRIO_PROCESS, 0, -10)) {
         fputs("bench: no right to a higher priority: what else runs here shows in the figures\n", stderr);
+    }
+    struct rlimit files; /* a thousand guests: several descriptors each, here, in the daemon and in the mock */
+    if (!getrlimit(RLIMIT_NOFILE, &files)) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
     }
     struct bench bench = {.ioreqd = argv[1], .peer = argv[2], .work = argv[3]};
     setvbuf(stdout, NULL, _IOLBF, 0);

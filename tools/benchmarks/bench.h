@@ -38,7 +38,23 @@ uint64_t bench_counted(int counter);
 
 /* Spawns the program and waits for `ready` in its log. The arguments end with NULL; argv[0] first. */
 struct mock_daemon *bench_spawn(struct bench *bench, const char *const *arguments, const char *ready);
+/* Spawns ioreqd with these guests of one type ("hvm", "pvh"), each with these devices (NULL at the end). */
+struct mock_daemon *bench_serve(struct bench *bench, struct mock_guest *const *guests, unsigned count, const char *type,
+                                const char *const *devices);
 void bench_end(struct mock_daemon *daemon);
+
+struct bench_side {
+    struct mock_guest *guest; /* has a debugcon */
+    struct mock_daemon *daemon;
+};
+
+struct bench_ratios {
+    double time, cpu; /* a / b: of a round trip, of the daemon */
+    double a_ns;      /* a's round trip */
+};
+
+/* Reads of debugcon's port; the two sides take turns; the medians of the rounds. */
+struct bench_ratios bench_compare_reads(const struct bench_side *a, const struct bench_side *b);
 
 void bench_access(struct bench *bench);
 void bench_guests(struct bench *bench);
