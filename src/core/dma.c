@@ -149,6 +149,11 @@ int iod_dma_map(struct iod_device *device, const struct iod_extent *extents, uns
     if (!mapping) {
         return -ENOMEM;
     }
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        bytes += extents[i].length;
+    }
+    watch_allow(device->guest, bytes); /* devices without virtqueues do I/O, too */
     (void)dir; /* a foreign mapping is read-write; grants will ask */
     for (unsigned i = 0; i < count; i++) {
         error = map_extent(mapping, &extents[i]);

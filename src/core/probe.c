@@ -42,12 +42,9 @@ static void count_kick(struct iod_device *device, uint64_t first, uint64_t secon
     device->watch.kicks++;
 }
 
-/* The memory of a real request is mapped for good reason: a piece for its ring, its header and each sector. */
 static void count_pop(struct iod_device *device, uint64_t first, uint64_t bytes)
 {
-    struct guest_watch *watch = &device->guest->watch;
-    uint64_t allowance = watch->allowance + ALLOWANCE_CHAIN + bytes / ALLOWANCE_BYTES;
-    watch->allowance = allowance < ALLOWANCE_MAX ? (unsigned)allowance : ALLOWANCE_MAX;
+    watch_allow(device->guest, bytes);
     device->watch.pops++;
 }
 

@@ -82,6 +82,12 @@ void watch_device_end(struct iod_device *device)
     }
 }
 
+void watch_allow(struct guest *guest, uint64_t bytes)
+{
+    uint64_t allowance = guest->watch.allowance + ALLOWANCE_CHAIN + bytes / ALLOWANCE_BYTES;
+    guest->watch.allowance = allowance < ALLOWANCE_MAX ? (unsigned)allowance : ALLOWANCE_MAX;
+}
+
 void watch_access_begin(struct iod_access *access)
 {
     list_init(&access->watch.link);

@@ -68,7 +68,7 @@ struct account {
 /* Map misses that an I/O explains: some for a chain, one for so many bytes; and how many are kept. */
 #define ALLOWANCE_CHAIN 3u
 #define ALLOWANCE_BYTES 512u
-#define ALLOWANCE_MAX 100000u
+#define ALLOWANCE_MAX 4096u
 /* What the kernel does for a request or a frame, which is not measured: at least this. */
 #define SUBMIT_NS 1000u
 #define SUBMIT_BYTES_PER_NS 4u
@@ -120,6 +120,8 @@ void watch_guest_begin(struct guest *guest);
 void watch_guest_end(struct guest *guest);     /* its servers are closed */
 void watch_guest_known(struct guest *guest);   /* its domid or name changed: which traces see it? */
 void watch_device_end(struct iod_device *device); /* before its regions go */
+/* An I/O of so many bytes explains map misses: a piece for its ring, its header, and each sector. */
+void watch_allow(struct guest *guest, uint64_t bytes);
 void watch_access_begin(struct iod_access *access);
 void watch_access_end(struct iod_access *access); /* it is over, however */
 
