@@ -48,6 +48,7 @@ void guest_named_state(struct guest *guest, const char *state)
 {
     static const char *const logged[] = {"running", "gone", "failed", "stopped"};
     struct daemon *daemon = guest->daemon;
+    struct guest *joined;
     bool known = false;
     if (guest->shown_state && !strcmp(guest->shown_state, state)) {
         return;
@@ -66,6 +67,9 @@ void guest_named_state(struct guest *guest, const char *state)
                                                .domain = guest->spec.domain,
                                                .domid = guest->have_domid ? guest->domid : -1,
                                                .text = state});
+    list_for_each(joined, &guest->joined, struct guest, join_link) {
+        guest_named_state(joined, state); /* they share its fate as long as they are joined */
+    }
 }
 
 void device_tell(const struct iod_device *device, enum daemon_event_kind kind, const char *text)

@@ -300,7 +300,7 @@ void guest_pause_device(struct iod_device *device); /* of a guest that is paused
 
 /* spec_change.c */
 int spec_name_devices(struct guest_spec *spec); /* gives ids to those that have none. -ENOMEM */
-/* An id for the last of the spec's devices (or one of them) that neither the spec nor the host (may be NULL) has. */
+/* An id for one of the spec's devices that neither the spec nor the host's domain (may be NULL) has. */
 int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct guest *host);
 int spec_set_id(struct device_spec *device, const char *id); /* that the text does not have. -ENOMEM */
 /* Other ids for those that the core named, where the host has a device of that id already. -ENOMEM */

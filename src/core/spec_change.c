@@ -49,13 +49,27 @@ int spec_set_id(struct device_spec *device, const char *id)
     return result;
 }
 
+/* By a device that is there, or that will be: of the host's spec, or of another one that is joined to it. */
+static bool taken_at(struct guest *host, const struct guest_spec *spec, const char *id)
+{
+    struct guest *joined;
+    if (!host) {
+        return false;
+    }
+    bool taken = guest_device(host, id) || (spec != &host->spec && spec_find(&host->spec, id));
+    list_for_each(joined, &host->joined, struct guest, join_link) {
+        taken = taken || (spec != &joined->spec && spec_find(&joined->spec, id));
+    }
+    return taken;
+}
+
 int spec_give_id(struct guest_spec *spec, struct device_spec *device, struct guest *host)
 {
     char id[96];
     unsigned number = (unsigned)(device - spec->devices);
     do { /* by place in the spec; a number that is taken is skipped */
         default_id(id, sizeof(id), device->name, number++);
-    } while (spec_find(spec, id) || (host && guest_device(host, id)));
+    } while (spec_find(spec, id) || taken_at(host, spec, id));
     return spec_set_id(device, id);
 }
 
@@ -82,7 +96,7 @@ int spec_rename(struct guest_spec *spec, struct guest *host)
 {
     for (unsigned i = 0; i < spec->device_count; i++) {
         struct device_spec *device = &spec->devices[i];
-        if (device->named && guest_device(host, device_spec_get(device, "id"))) {
+        if (device->named && taken_at(host, spec, device_spec_get(device, "id"))) {
             take_id(device);
             if (spec_give_id(spec, device, host)) {
                 return -ENOMEM;

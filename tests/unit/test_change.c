@@ -489,6 +489,7 @@ START_TEST(joined)
         rig_domains("");
         rig_expect(fake, "web", "waiting", false);
         ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
+        ck_assert_str_eq(rig_events(), "7:detaching web:detaching 7:gone web:gone web:waiting");
         rig_domains("8=web");
         rig_expect(fake, "web", "running", true);
         ck_assert_ptr_null(rig_knob(fake, "web", "most"));
@@ -533,9 +534,28 @@ START_TEST(joined_to_one_that_fails)
     rig_add(fake, RIG_SPEC("web", true, NULL, "knob,base=0xf0001000,value=2"));
     rig_expect(fake, "web", "attaching", false);
     fake_run_ms(fake, 10);
+    rig_events();
     knob_opened(rig_knob(fake, "7", "knob0"), -EIO);
     rig_expect(fake, "web", "running", true);
     ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
+    ck_assert_str_eq(rig_events(), "7/knob0:error 7:detaching web:detaching 7:failed web:waiting web:attaching web:running "
+                                   "web/knob1:added"); /* it was renamed when it joined */
+    rig_stop(fake);
+}
+END_TEST
+
+/* Both are there before the host runs: both are told. */
+START_TEST(joined_while_attaching)
+{
+    struct fake_xen *fake = rig_start(true);
+    rig_domains("7=web");
+    rig_add(fake, RIG_SPEC("7", false, NULL, "knob,base=0xf0000000,open=later"));
+    rig_add(fake, RIG_SPEC("web", true, NULL, "knob,base=0xf0001000,value=2"));
+    fake_run_ms(fake, 10);
+    rig_events();
+    knob_opened(rig_knob(fake, "7", "knob0"), 0);
+    rig_expect(fake, "web", "running", true);
+    ck_assert_str_eq(rig_events(), "7:running web:running 7/knob0:added web/knob1:added");
     rig_stop(fake);
 }
 END_TEST
@@ -578,6 +598,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, lock_is_not_needed_any_more, 0, 2);
     tcase_add_loop_test(c, joined, 0, 5);
     tcase_add_test(c, joined_to_one_that_fails);
+    tcase_add_test(c, joined_while_attaching);
     tcase_add_test(c, joined_with_the_same_id);
     suite_add_tcase(s, c);
     return s;
