@@ -35,20 +35,27 @@ bool json_cut_idle(const struct json_cut *cut)
     return !cut->depth && !cut->quote && !cut->bare;
 }
 
+/* Space for one more character and the NUL. */
+static bool has_space(struct json_cut *cut)
+{
+    if (cut->length + 1 < cut->space) {
+        return true;
+    }
+    size_t space = cut->space ? cut->space * 2 : FIRST_SPACE;
+    char *text = realloc(cut->text, space);
+    if (!text) {
+        return false;
+    }
+    cut->text = text;
+    cut->space = space;
+    return true;
+}
+
 static void keep(struct json_cut *cut, char c)
 {
-    if (cut->overlong) {
+    if (cut->overlong || cut->length == cut->limit || !has_space(cut)) {
+        cut->overlong = true;
         return;
-    }
-    if (cut->length + 1 >= cut->space) {
-        size_t space = cut->space ? cut->space * 2 : FIRST_SPACE;
-        char *text = cut->length < cut->limit ? realloc(cut->text, space) : NULL;
-        if (!text) {
-            cut->overlong = true;
-            return;
-        }
-        cut->text = text;
-        cut->space = space;
     }
     cut->text[cut->length++] = c;
     cut->text[cut->length] = '\0';
