@@ -52,15 +52,23 @@ static void error_path(const struct source_device *device, char path[NODE_MAX])
     snprintf(path, NODE_MAX, "error/%s/error", node);
 }
 
+static bool has_error(const struct xenstore_source *source, const char *path)
+{
+    for (unsigned i = 0; i < ERRORS_MAX; i++) {
+        if (source->errors[i] && strcmp(source->errors[i], path) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Only so many are kept, for a domid comes only once. */
 static void keep_error(struct xenstore_source *source, const char *path)
 {
     char **slot = &source->errors[source->error_next];
 
-    for (unsigned i = 0; i < ERRORS_MAX; i++) {
-        if (source->errors[i] && strcmp(source->errors[i], path) == 0) {
-            return;
-        }
+    if (has_error(source, path)) {
+        return;
     }
     if (*slot) {
         source->store->ops->change(source->store, &(struct store_change){.path = *slot}, 1, NULL, NULL);
@@ -68,18 +76,6 @@ static void keep_error(struct xenstore_source *source, const char *path)
     free(*slot);
     *slot = strdup(path);
     source->error_next = (source->error_next + 1) % ERRORS_MAX;
-}
-
-static bool has_error(struct xenstore_source *source, const char *path)
-{
-    for (unsigned i = 0; i < ERRORS_MAX; i++) {
-        if (source->errors[i] && strcmp(source->errors[i], path) == 0) {
-            free(source->errors[i]);
-            source->errors[i] = NULL;
-            return true;
-        }
-    }
-    return false;
 }
 
 static void state_written(void *self, int error)

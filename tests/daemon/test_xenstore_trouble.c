@@ -77,22 +77,6 @@ START_TEST(xenstored_stalls_under_load)
 }
 END_TEST
 
-/* It is killed after a while, and what happened meanwhile is found. */
-START_TEST(xenstored_stalls_for_longer_than_the_helper_lives)
-{
-    rig_daemon(&rig, NULL);
-    serve_a_disk();
-    kill(mock_xenstore_pid(rig.f.mock), SIGSTOP);
-    read_for(28000);
-    rig_expect_log(&rig, "does not answer");
-    kill(mock_xenstore_pid(rig.f.mock), SIGCONT);
-    rig_close(&rig, domid, "virtio_disk", XVDE);
-    rig_expect(&rig, rig_state(domid, "virtio_disk", XVDE), "6", 25000);
-    rig_undrive(&driver);
-    rig_destroy_domain(&rig, guest);
-}
-END_TEST
-
 /* A close that comes while nobody listens. */
 START_TEST(the_helper_stops_and_goes_on)
 {
@@ -272,7 +256,6 @@ int main(void)
     tcase_set_timeout(tests, 120);
     tcase_add_checked_fixture(tests, start, stop);
     tcase_add_test(tests, xenstored_stalls_under_load);
-    tcase_add_test(tests, xenstored_stalls_for_longer_than_the_helper_lives);
     tcase_add_test(tests, the_helper_stops_and_goes_on);
     tcase_add_test(tests, the_helper_is_killed);
     tcase_add_test(tests, xenstored_dies_and_comes_back_empty);
