@@ -11,6 +11,7 @@
 #include "ioreqctl.h"
 
 #define PAGE 250u     /* guests asked about at a time: the daemon's loop serves guests between two answers */
+#define FILL 65536u   /* bytes asked for at a time */
 #define GREETING_S 10 /* for the greeting; answers may take as long as the daemon likes */
 
 static bool say_no_daemon(const char *path, const char *why)
@@ -79,17 +80,69 @@ static void make_printable(json_t *value)
     }
 }
 
+/* Room for FILL bytes more, at the cost of what was taken already. */
+static bool make_room(struct connection *connection)
+{
+    connection->length -= connection->taken;
+    memmove(connection->bytes, connection->bytes + connection->taken, connection->length);
+    connection->taken = 0;
+    if (connection->size - connection->length < FILL) {
+        size_t size = connection->size + connection->size / 2 + FILL;
+        char *larger = realloc(connection->bytes, size);
+        if (!larger) {
+            return false;
+        }
+        connection->bytes = larger;
+        connection->size = size;
+    }
+    return true;
+}
+
+/* More of what comes. False: the connection has ended, or time is up. */
+static bool fill(struct connection *connection)
+{
+    ssize_t got;
+
+    if (!make_room(connection)) {
+        return false;
+    }
+    do { /* a signal may come meanwhile: top's window changes its size */
+        got = recv(connection->fd, connection->bytes + connection->length, FILL, 0);
+    } while (got < 0 && errno == EINTR);
+    connection->length += got > 0 ? (size_t)got : 0;
+    return got > 0;
+}
+
+/* The next line, with its end, and its length. NULL: there is none. */
+static const char *next_line(struct connection *connection, size_t *length)
+{
+    size_t looked = 0;
+    char *line, *end;
+
+    while (line = connection->bytes + connection->taken,
+           !(end = memchr(line + looked, '\n', connection->length - connection->taken - looked))) {
+        looked = connection->length - connection->taken;
+        if (!fill(connection)) {
+            return NULL;
+        }
+    }
+    *length = (size_t)(end - line) + 1;
+    connection->taken += *length;
+    return line;
+}
+
 /* The next message; NULL: none. */
 static json_t *receive(struct connection *connection)
 {
     json_t *message = NULL;
 
     while (!message) {
-        ssize_t length = getline(&connection->line, &connection->size, connection->in);
-        if (length <= 0) {
+        size_t length;
+        const char *line = next_line(connection, &length);
+        if (!line) {
             return NULL;
         }
-        message = json_loadb(connection->line, (size_t)length, 0, NULL);
+        message = json_loadb(line, length, 0, NULL);
     }
     if (connection->printable) {
         make_printable(message);
@@ -128,8 +181,9 @@ bool connection_open(struct connection *connection, const char *path, bool print
         connection_close(connection);
         return false;
     }
-    connection->in = fdopen(connection->fd, "r");
-    if (!connection->in || !take_greeting(connection, path)) {
+    connection->bytes = malloc(FILL);
+    connection->size = connection->bytes ? FILL : 0;
+    if (!connection->bytes || !take_greeting(connection, path)) {
         connection_close(connection);
         return false;
     }
@@ -138,12 +192,10 @@ bool connection_open(struct connection *connection, const char *path, bool print
 
 void connection_close(struct connection *connection)
 {
-    if (connection->in) {
-        fclose(connection->in);
-    } else if (connection->fd >= 0) {
+    if (connection->fd >= 0) {
         close(connection->fd);
     }
-    free(connection->line);
+    free(connection->bytes);
     *connection = (struct connection){.fd = -1};
 }
 

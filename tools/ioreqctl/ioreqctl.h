@@ -23,9 +23,8 @@ enum status {
 /* One connection. Events that come while an answer is waited for go to `event` (borrowed; NULL: ignored). */
 struct connection {
     int fd;
-    FILE *in;
-    char *line;
-    size_t size;
+    char *bytes; /* received: the first `taken` were messages already */
+    size_t size, length, taken;
     unsigned id;
     bool printable; /* control characters in what comes are replaced: it goes to a terminal */
     void (*event)(void *self, json_t *event);
