@@ -117,6 +117,38 @@ START_TEST(sense_is_never_limited)
 }
 END_TEST
 
+static bool answered(void *self)
+{
+    return fake_answered(fake);
+}
+
+/* What is charged, and what is not. */
+START_TEST(what_is_charged)
+{
+    const uint64_t *deeds = guest->watch.deeds;
+    fake_in(fake, FIRST + PLAIN, 4);
+    fake_out(fake, SECOND + PLAIN, 4, 1);
+    ck_assert_uint_eq(guest->watch.account.points, 0);
+    fake_in(fake, 0x7000, 1);
+    ck_assert_uint_eq(deeds[DEED_UNCLAIMED], 1);
+    fake_in(fake, FIRST + ERROR, 4);
+    fake_out(fake, FIRST + PLAIN, 2, 1);
+    ck_assert_uint_eq(deeds[DEED_GUEST_ERROR], 2);
+    fake_begin_rep(fake, false, FIRST + PLAIN, 4, 3, FAKE_RAM + 0x1000); /* no memory */
+    fake_run(fake, answered, NULL);
+    ck_assert_uint_eq(deeds[DEED_HOLE], 3);
+    uint64_t misses = deeds[DEED_MISS];
+    fake_begin_rep(fake, true, FIRST + PLAIN, 4, 2, 0x10000); /* mapped for it, once */
+    fake_run(fake, answered, NULL);
+    ck_assert_uint_eq(deeds[DEED_MISS] - misses, 1);
+    watch_allow(guest, 0); /* an I/O explains the next ones */
+    fake_begin_rep(fake, true, FIRST + PLAIN, 4, 2, 0x100000);
+    fake_run(fake, answered, NULL);
+    ck_assert_uint_eq(deeds[DEED_MISS] - misses, 1);
+    ck_assert_uint_eq(deeds[DEED_MALFORMED] + deeds[DEED_RESET] + deeds[DEED_COMMIT] + deeds[DEED_INVALIDATE], 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("limit");
@@ -125,6 +157,7 @@ int main(void)
     tcase_add_checked_fixture(ending, rig_begin, NULL);
     tcase_set_timeout(limits, 120);
     tcase_set_timeout(ending, 60);
+    tcase_add_test(limits, what_is_charged);
     tcase_add_test(limits, attacker_is_limited);
     tcase_add_test(limits, limit_ends);
     tcase_add_loop_test(limits, sense_is_never_limited, 0, 2);
