@@ -3,11 +3,16 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/options.h"
+
+#ifndef MODULE_DIR /* the build says where modules are installed */
+#define MODULE_DIR "/usr/lib/ioreqd/modules"
+#endif
 
 /* All kinds of classes have these members at the same meaning; one view of them serves all kinds. */
 struct class_view {
@@ -300,7 +305,7 @@ static void *open_object(const char *path, struct iod_error *error)
     return handle;
 }
 
-int modules_load(struct modules *modules, const char *path, struct iod_error *error)
+static int load_file(struct modules *modules, const char *path, struct iod_error *error)
 {
     char symbol[160];
     int result = symbol_name(path, symbol, sizeof(symbol), error);
@@ -327,6 +332,19 @@ int modules_load(struct modules *modules, const char *path, struct iod_error *er
     }
     modules->handles[modules->handle_count++] = handle;
     return 0;
+}
+
+int modules_load(struct modules *modules, const char *path, struct iod_error *error)
+{
+    char installed[PATH_MAX];
+    size_t length = strlen(path);
+    if (strchr(path, '/') || (length >= 3 && !strcmp(path + length - 3, ".so"))) {
+        return load_file(modules, path, error);
+    }
+    if (snprintf(installed, sizeof(installed), "%s/%s.so", MODULE_DIR, path) >= (int)sizeof(installed)) {
+        return iod_fail(error, ENAMETOOLONG, "module '%.120s': the name is too long", path);
+    }
+    return load_file(modules, installed, error);
 }
 
 /* ---- looking up and showing ---- */

@@ -23,6 +23,7 @@ int modules_add(struct modules *modules, const struct iod_module *module, const 
  */
 int modules_add_builtin(struct modules *modules, const struct iod_module *module, const char *from,
                         struct iod_error *error);
+/* FILE.so, in this directory if it has no slash; or NAME: an installed module. */
 int modules_load(struct modules *modules, const char *path, struct iod_error *error);
 
 /* NULL with *error filled (it lists what there is). */

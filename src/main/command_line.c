@@ -92,7 +92,7 @@ void command_line_usage(FILE *to)
           "  --host-dtb FILE|running guests of a dom0less device tree; running: this machine's own\n"
           "  --control PATH          socket for ioreqctl (with --service: " CONTROL_SOCKET "); none: none\n"
           "  --control-group GROUP   whose members may use it, besides root\n"
-          "  --module FILE.so        load a device module; may be repeated\n"
+          "  --module FILE.so|NAME   load a device module (NAME: an installed one); may be repeated\n"
           "  --record-dir DIR        where to note what was made in Xen (" RECORD_DIR "); none: nowhere\n"
           "  --log LEVEL             error, warning, info (the default) or debug\n"
           "  --ready-fd N            write a line to this descriptor when all guests are running\n"

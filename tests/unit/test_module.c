@@ -182,6 +182,8 @@ START_TEST(load_errors_name_the_file)
     ck_says(error, "module '/nowhere/lamp.so'");
     ck_assert_int_eq(modules_load(modules, "lamp.so", &error), -ENOEXEC);
     ck_says(error, "./lamp.so");
+    ck_assert_int_eq(modules_load(modules, "lamp", &error), -ENOEXEC); /* an installed one */
+    ck_says(error, "/lib/ioreqd/modules/lamp.so");
     ck_assert_int_eq(modules_load(modules, "/etc/passwd", &error), -EINVAL);
     ck_says(error, "expected a file NAME.so");
     ck_assert_int_eq(modules_load(modules, ".so", &error), -EINVAL);
