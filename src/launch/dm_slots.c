@@ -99,7 +99,8 @@ static void check_record(void *self, const struct record *record)
         for (unsigned k = 0; k < search->count && !search->result; k++) {
             const struct pci_owner *owner = &search->owners[k];
             struct place place = {owner->slot, owner->function};
-            if (claim->kind == CLAIM_FUNCTION && owner->bus == 0 && claim->start == place.slot * 8 + place.function) {
+            uint64_t sbdf = place.slot * 8 + place.function;
+            if (claim->kind == CLAIM_FUNCTION && owner->bus == 0 && claim->start == sbdf) {
                 search->result = refuse(claim->device, owner->name, &place, search->error);
             }
         }

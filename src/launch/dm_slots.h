@@ -12,8 +12,8 @@
 /* Do QEMU's -device arguments place something where a spec of ours is (addr= of both)? 0 or -EEXIST. */
 int dm_slots_check_arguments(const struct dm_args *args, struct iod_error *error);
 /*
- * The same with what QEMU says that it has on its first bus, and what living ioreqds hold of the guest by their records
- * (record_dir: where ioreqd keeps them unless it is told otherwise). 0 or -EEXIST.
+ * The same with what QEMU says that it has on its first bus, and what living ioreqds hold of the guest by their
+ * records (record_dir: where ioreqd keeps them unless it is told otherwise). 0 or -EEXIST.
  */
 int dm_slots_check_owners(const struct dm_args *args, const char *record_dir, const struct pci_owner *owners,
                           unsigned count, struct iod_error *error);

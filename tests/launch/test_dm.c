@@ -40,15 +40,22 @@ static void end_by(int signo)
     ck_assert_int_eq(rig_status(&rig), 0);
 }
 
-/* The pid behind "ioreqd: ... " is not told: it is the child that is not QEMU. */
 static pid_t child_of(pid_t parent, const char *name)
 {
-    char command[128], text[64] = "";
-    snprintf(command, sizeof(command), "pgrep -P %d -x %s", parent, name);
-    FILE *out = popen(command, "r");
-    ck_assert_msg(fgets(text, sizeof(text), out) != NULL, "%d has no child %s", parent, name);
-    pclose(out);
-    return atoi(text);
+    char path[64], wanted[64], text[512] = "";
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", parent, parent);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ck_assert_int_gt(read(fd, text, sizeof(text) - 1), 0);
+    close(fd);
+    snprintf(wanted, sizeof(wanted), "Name:\t%s\n", name);
+    for (char *rest = text, *word; (word = strsep(&rest, " "));) {
+        snprintf(path, sizeof(path), "/proc/%.10s/status", word);
+        if (word[0] && rig_has_text(path, wanted)) {
+            return atoi(word);
+        }
+    }
+    ck_abort_msg("%d has no child %s", parent, name);
+    return 0;
 }
 
 START_TEST(qemu_gets_what_libxl_gave)

@@ -355,6 +355,34 @@ START_TEST(old_signs)
 }
 END_TEST
 
+/* For whoever starts it: a line on a descriptor when all are ready, a pid file that is locked meanwhile. */
+START_TEST(ready_fd_and_pidfile)
+{
+    int fds[2];
+    char number[16], pidfile[128], bytes[16] = "";
+    const char *argv[] = {getenv("IOREQD"), "--no-xenstore", "--ready-fd", number, "--pidfile", pidfile, "--list", file, NULL};
+    ck_assert_int_eq(pipe(fds), 0);
+    snprintf(number, sizeof(number), "%d", fds[1]);
+    snprintf(pidfile, sizeof(pidfile), "%s", path_of("list.pid"));
+    write_list("{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', 'arguments': ['note', '@/note', 'sleep', '200',"
+               "'fd', '{ready-fd}'], 'ready': {'fd': true}}]}");
+    list = mock_spawn_daemon(mock, (char *const *)(uintptr_t)argv);
+    close(fds[1]);
+    ck_assert_int_eq(read(fds[0], bytes, sizeof(bytes)), 6);
+    ck_assert_str_eq(bytes, "ready\n");
+    ck_assert(rig_has_text(path_of("note"), "\npid: "));
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(pidfile, O_RDWR | O_CLOEXEC);
+    ck_assert_int_eq(fcntl(fd, F_GETLK, &lock), 0);
+    ck_assert_int_eq(lock.l_pid, mock_daemon_pid(list));
+    mock_daemon_signal(list, SIGTERM);
+    ck_assert_int_eq(status(), 0);
+    ck_assert_int_ne(access(pidfile, F_OK), 0);
+    close(fd);
+    close(fds[0]);
+}
+END_TEST
+
 static const struct failure bad_files[] = {
     {"{", "list.json:1: "},
     {"[]", "the file: expected an object"},
@@ -439,6 +467,7 @@ int main(void)
     tcase_add_test(tcase, stubborn);
     tcase_add_test(tcase, killed_itself);
     tcase_add_loop_test(tcase, old_signs, 0, 3);
+    tcase_add_test(tcase, ready_fd_and_pidfile);
     tcase_add_loop_test(tcase, bad_file, 0, COUNT(bad_files));
     tcase_add_test(store, ready_by_xenstore);
     tcase_add_test(store, released_by_xenstore);
