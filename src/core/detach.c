@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Taking one device off a running guest. Its I/O is cancelled; on Arm its ranges stay claimed and read 0. */
+/* Taking one device off a running guest. Its I/O is cancelled; its ranges may stay claimed and read 0 (device.c). */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

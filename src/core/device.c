@@ -508,15 +508,25 @@ bool device_is_removable(struct iod_device *device, struct iod_error *error)
 
 /* ---- destroy ---- */
 
-/* On Arm an access that nobody claims kills the guest: the range stays, and reads 0. */
+/*
+ * On Arm an access that nobody claims kills the guest: the range stays, and reads 0. On x86 it reads all ones, but a
+ * driver whose virtio device was pulled resets it and waits for status 0, in Linux without end and with the lock of all
+ * PCI hot-plug: its memory stays too. What the guest places there later is on top.
+ */
+static bool keeps_range(const struct iod_device *device, const struct iod_region *region)
+{
+    const struct guest *guest = device->guest;
+    return (guest_is_arm(guest) || (device->pulled && region->space == IOD_MMIO)) && guest->state == GUEST_RUNNING &&
+           !guest->dead && !device->hidden && !list_empty(&region->placement.link);
+}
+
 static void remove_regions(struct iod_device *device)
 {
     struct iod_region *region;
     struct guest *guest = device->guest;
-    bool keep = guest_is_arm(guest) && guest->state == GUEST_RUNNING && !guest->dead && !device->hidden;
     list_for_each(region, &device->regions, struct iod_region, link) {
         struct address_space *space = &guest->spaces[region->space];
-        if (keep && !list_empty(&region->placement.link) &&
+        if (keeps_range(device, region) &&
             address_space_add_hole(space, region->placement.start, region->placement.end)) {
             guest_log(guest, IOD_LOG_ERROR, "out of memory: the range of %s is claimed no more", device->id);
         }

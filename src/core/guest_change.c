@@ -434,6 +434,7 @@ static int remove_live(struct iod_device *device, enum removal how, struct answe
     }
     ask_end(device, "it was removed by force");
     snprintf(id, sizeof(id), "%s", device->id);
+    device->pulled = how == REMOVAL_FORCE;
     int result = detach_begin(device, how == REMOVAL_ASK ? "removed" : "removed by force", answer);
     if (result) {
         return iod_fail(error, -result, "out of memory");

@@ -149,6 +149,7 @@ struct iod_device {
     struct detach *detach;        /* under way */
     struct asking *asking;        /* the guest was asked to let go of it */
     bool hidden;                  /* added to a running guest and not open yet: it has no ranges */
+    bool pulled;                  /* taken off by force: its driver may still touch it */
     unsigned mappings;            /* iod_mapping in the device's hands */
     uint64_t guest_errors;
     uint64_t guest_errors_until_ns; /* no line is printed before */

@@ -145,6 +145,12 @@ static uint32_t probe(void)
                                                      : (uint32_t)vcpu_pci_read(f.guest, 0, SLOT << 3, 0, 4);
 }
 
+/* A register behind its BARs: of a device that was pulled 0, so that a driver's wait for its reset ends. */
+static uint64_t probe_memory(void)
+{
+    return vcpu_mmio_read(f.guest, 0, mock_guest_profile(f.guest) == MOCK_ARM64 ? MMIO_BASE : 0xe0000000, 4) & UINT32_MAX;
+}
+
 static const char *image;
 
 static const char *disk(void)
@@ -194,6 +200,7 @@ START_TEST(ten_times)
         }
         ck_assert_msg(verb.result == 0, "%s", verb.error.text);
         ck_assert_uint_eq(probe(), arm ? 0 : 0xffffffff);
+        ck_assert_uint_eq(probe_memory(), arm || i ? 0 : UINT32_MAX); /* and it stays so, below what comes next */
     }
 }
 END_TEST
