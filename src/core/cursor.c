@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The cursor over one request: element by element (REP, direction, data by pointer), each part by part (borders of
- * regions, widths), each part one handler call. It stops anywhere, because a handler may end its part later and
- * because a guest has a budget per round.
+ * The cursor over one request: element by element (REP, direction, data by pointer), each part by part
+ * (borders of regions, widths), each part one handler call. It stops anywhere, because a handler may end its
+ * part later and because a guest has a budget per round.
  */
 #include "core/cursor.h"
 
@@ -46,8 +46,8 @@ void dispatch_wake_waiters(struct iod_device *device)
 }
 
 /*
- * It can't take the access now: true. (An access that is not parked reads all ones: the device is broken, or it has
- * kept a vCPU waiting too long and has not answered since.)
+ * The device does not answer now. False: nor will it soon, a read gets all ones (it is broken, or it has kept a
+ * vCPU waiting too long and has not answered since).
  */
 static bool must_wait(const struct iod_access *access, const struct iod_device *device)
 {
@@ -351,8 +351,8 @@ bool cursor_begin(struct iod_access *access)
 /* ---- deferring (include/ioreqd/region.h) ---- */
 
 /*
- * What a device gets is a handle of its own, not the cursor: the vCPU may have gone on (stuck.h), and be deep in
- * another access, when the device completes.
+ * What a device gets is a handle of its own, not the cursor: the vCPU may have gone on (stuck.h), and be
+ * deep in another access, when the device completes.
  */
 struct iod_access *iod_access_defer(struct iod_device *device)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The cursor over one request, as dispatch.c moves it. The handlers' side (deferring) is in inside.h and region.h. */
+/*
+ * The cursor over one request, as dispatch.c moves it. The handlers' side (deferring) is in inside.h and
+ * region.h.
+ */
 #ifndef CORE_CURSOR_H
 #define CORE_CURSOR_H
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The way of one access: event -> slot -> request copied out once -> single accesses (cursor.c) -> answer. A guest has
- * a budget per round, then the others have their turn; a limited one (limit.h) has turns of its own.
+ * The way of one access: event -> slot -> request copied out once -> single accesses (cursor.c) -> answer. A
+ * guest has a budget per round, then the others have their turn; a limited one (limit.h) has turns of its
+ * own.
  */
 #include <errno.h>
 #include <string.h>

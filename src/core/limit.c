@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Who is limited, and when it has its turn. A limited guest earns credit by the clock, spends it by the time that
- * its work takes, and has its turn when it has earned enough, at most every 10 ms: long turns seldom disturb the
- * others less than short ones often (each delays one access of theirs, at least). A ring that signals again and
- * again between two turns stays masked: it can't even wake the loop.
+ * Who is limited, and when it has its turn. A limited guest earns credit by the clock, spends it by the time
+ * that its work takes, and has its turn when it has earned enough, at most every 10 ms: long turns seldom
+ * disturb the others less than short ones often (each delays one access of theirs, at least). A ring that
+ * signals again and again between two turns stays masked: it can't even wake the loop.
  */
 #include "core/limit.h"
 
@@ -18,9 +18,9 @@
 #define NEVER UINT64_MAX
 
 /*
- * A guest that does nothing wrong never comes near: a driver makes no mistakes by the hundred, sets its BARs and
- * resets its devices at boot, and a balloon gives back 2 MiB with each invalidation. The time counts only what was
- * charged: what costs the loop no more than a limited guest may have needs no limit.
+ * A guest that does nothing wrong never comes near: a driver makes no mistakes by the hundred, sets its BARs
+ * and resets its devices at boot, and a balloon gives back 2 MiB with each invalidation. The time counts
+ * only what was charged: what costs the loop no more than a limited guest may have needs no limit.
  */
 #define POINTS_SUSPICIOUS 10000u
 #define POINTS_LIMITED 100000u

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * Quarantine. A guest whose requests make no sense, or too many of the kind that cost the daemon, has its
- * answers delayed: what it asks is served in order and in full, but it gets no more than LIMIT_SHARE_PPM of the
- * loop's time.
+ * answers delayed: what it asks is served in order and in full, but it gets no more than LIMIT_SHARE_PPM of
+ * the loop's time.
  *
  * Each guest has an account. What costs charges points to it; a guest without such deeds, however busy, has
- * none, and no clock is read for it. An account that fills within a second makes its guest suspicious: its time
- * is measured. Points and the time that went into what was charged, both above their bounds within one second,
- * make it limited: reported by a line and EVENT_LIMITED. That ends after some seconds with hardly a point; more
- * of them after each relapse.
+ * none, and no clock is read for it. An account that fills within a second makes its guest suspicious: its
+ * time is measured. Points and the time that went into what was charged, both above their bounds within one
+ * second, make it limited: reported by a line and EVENT_LIMITED. That ends after some seconds with hardly a
+ * point; more of them after each relapse.
  */
 #ifndef CORE_LIMIT_H
 #define CORE_LIMIT_H
@@ -38,7 +38,10 @@ enum limit_deed {
 
 /* For the rooms above the core: `times` such deeds by the device's guest. */
 void limit_charge_device(struct iod_device *device, enum limit_deed deed, unsigned times);
-/* Around work that the device's guest has set off, outside its accesses, tasks and timers: an I/O's completion. */
+/*
+ * Around work that the device's guest has set off, outside its accesses, tasks and timers: an I/O's
+ * completion.
+ */
 void limit_device_begins(struct iod_device *device);
 void limit_device_ends(struct iod_device *device);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The core's own probe points, inline: the USDT probe (a nop), one increment, one branch. probe.h lists them; a
- * point that is not listed does not compile.
+ * The core's own probe points, inline: the USDT probe (a nop), one increment, one branch. probe.h lists
+ * them; a point that is not listed does not compile.
  */
 #ifndef CORE_POINTS_H
 #define CORE_POINTS_H

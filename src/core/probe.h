@@ -66,9 +66,9 @@ const char *probe_what(enum probe probe);
 int probe_find(const char *name);
 
 /*
- * For the rooms above the core (the core's own points are in points.h): probe_kick(device, queue, 0, 0) and so
- * on for each point of shape QUEUE (queue 0 where there are none); for FRAME, the frame with its vnet header in
- * `count` pieces, `bytes` in all.
+ * For the rooms above the core (the core's own points are in points.h): probe_kick(device, queue, 0, 0) and
+ * so on for each point of shape QUEUE (queue 0 where there are none); for FRAME, the frame with its vnet
+ * header in `count` pieces, `bytes` in all.
  */
 #define PROBE_DECLARE_SLOT(name)
 #define PROBE_DECLARE_ACCESS(name)

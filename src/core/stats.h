@@ -10,9 +10,11 @@
  *   malformed, unclaimed, guest-errors, map-misses, invalidates, commits, resets, empty-kicks
  *   stuck         accesses that waited longer than the guest's limit; stuck-ended of them: read all ones early
  *   waiting       now: accesses that were not answered within their batch
- *   limit { limited (boolean, now), times, seconds (limited in all), delayed (accesses that waited for their turn),
- *           points (now: of this second), share-ppm (of the loop's time in the last second it was measured) }
- * stats of a device: accesses (handler calls), guest-errors, kicks, pops, pushes, interrupts, submits, finishes,
+ *   limit { limited (boolean, now), times, seconds (limited in all), delayed (requests served in its turns),
+ *           points (now: of this second), spent-ns (of the loop's time, while it was measured),
+ *           share-ppm (of it, in the last second measured) }
+ * stats of a device: accesses (handler calls), guest-errors, kicks, pops, pushes, interrupts, submits,
+ *   finishes,
  *   submitted-bytes; of them reads, read-bytes, writes, written-bytes; frames-received, bytes-received, frames-sent,
  *   bytes-sent, regions [ { name, hits } ]
  * stats of a server: accesses (requests taken), ring (of them by the buffered ring)
@@ -39,9 +41,9 @@ void stats_inspect_server(const struct server *server, struct inspector *inspect
 uint64_t stats_region_hits(const struct iod_region *region); /* handler calls */
 
 /*
- * A list into the object that is open, by this key (NULL: into the list that is open): per guest (domain NULL: all)
- * { domain, name (if known), domid (if known), stats {}, servers [ { id, accesses, ring } ], devices [ { id, class, ... } ] }.
- * -ENOENT: no such guest.
+ * A list into the object that is open, by this key (NULL: into the list that is open): per guest (domain
+ * NULL: all) { domain, name (if known), domid (if known), stats {}, servers [ { id, accesses, ring } ],
+ * devices [ { id, class, ... } ] }. -ENOENT: no such guest.
  */
 int stats_list(struct daemon *daemon, const char *domain, const char *key, struct inspector *inspector,
                struct iod_error *error);

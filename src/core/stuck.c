@@ -96,8 +96,8 @@ static void describe(const struct iod_access *access, uint64_t waits_ns, char *t
 }
 
 /*
- * The part gets all ones. Reads only: to a driver the end of a write may say that the device touches its memory no
- * more, and all ones of a register never do (a virtio status is 0 then, a queue's reset too).
+ * The part gets all ones. Reads only: to a driver the end of a write may say that the device touches its
+ * memory no more, and all ones of a register never do (a virtio status is 0 then, a queue's reset too).
  */
 static void end_read(struct iod_access *access)
 {
@@ -169,7 +169,9 @@ static struct iod_access *find_stuck(struct daemon *daemon, uint64_t now, uint64
     return NULL;
 }
 
-/* From the start after each report: whoever heard of it may have changed everything. Each is reported once. */
+/*
+ * From the start after each report: whoever heard of it may have changed everything. Each is reported once.
+ */
 static void fire(void *self)
 {
     struct daemon *daemon = self;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Live events: each probe point (probe.h) that a filter lets through becomes a record of fixed size in a ring of its
- * trace; the sink takes them in batches from the loop. What finds the ring full is dropped and counted: nothing waits.
+ * Live events: each probe point (probe.h) that a filter lets through becomes a record of fixed size in a
+ * ring of its trace; the sink takes them in batches from the loop. What finds the ring full is dropped and
+ * counted: nothing waits.
  */
 #ifndef CORE_TRACE_H
 #define CORE_TRACE_H
@@ -46,12 +47,16 @@ struct trace_record {
 };
 
 /*
- * Takes records, oldest first; returns how many (fewer: it is asked again after trace_resume). `dropped`: how many
- * were lost since the trace began. Called from the loop only, never inside trace_start. It may call trace_stop.
+ * Takes records, oldest first; returns how many (fewer: it is asked again after trace_resume). `dropped`:
+ * how many were lost since the trace began. Called from the loop only, never inside trace_start. It may call
+ * trace_stop.
  */
 typedef unsigned trace_sink(void *self, const struct trace_record *records, unsigned count, uint64_t dropped);
 
-/* records: of the ring, 0: 4096. The filter is copied. NULL with *error filled: ENOSPC (TRACES_MAX), EINVAL, ENOMEM. */
+/*
+ * records: of the ring, 0: 4096. The filter is copied. NULL with *error filled: ENOSPC (TRACES_MAX), EINVAL,
+ * ENOMEM.
+ */
 struct trace *trace_start(struct daemon *daemon, const struct trace_filter *filter, unsigned records, trace_sink *sink,
                           void *self, struct iod_error *error);
 void trace_resume(struct trace *trace); /* the sink has room again */
@@ -69,7 +74,9 @@ struct capture_frame {
     unsigned count;
     uint64_t bytes;
 };
-/* Called in the middle of the frame's way: it copies what it wants and returns. It may not call trace_stop. */
+/*
+ * Called in the middle of the frame's way: it copies what it wants and returns. It may not call trace_stop.
+ */
 typedef void capture_sink(void *self, const struct capture_frame *frame);
 /* Of the filter, domain and device count. Ended by trace_stop. */
 struct trace *capture_start(struct daemon *daemon, const struct trace_filter *filter, capture_sink *sink, void *self,

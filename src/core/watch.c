@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the core's objects carry for whoever looks at them: its life, and what happens at a point that is looked at. */
+/*
+ * What the core's objects carry for whoever looks at them: its life, and what happens at a point that is
+ * looked at.
+ */
 #include "core/watch.h"
 
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the core's objects carry for whoever looks at them: counters, latency, waiting accesses, traces, accounts.
- * Included by inside.h; the functions are for the core's own files.
+ * What the core's objects carry for whoever looks at them: counters, latency, waiting accesses, traces,
+ * accounts. Included by inside.h; the functions are for the core's own files.
  */
 #ifndef CORE_WATCH_H
 #define CORE_WATCH_H
@@ -136,7 +136,10 @@ void watch_text(enum probe probe, struct guest *guest, const struct iod_device *
 /* Fills in what the guest and the device (may be NULL) know, and gives it to whoever traces. */
 void watch_record(struct guest *guest, const struct iod_device *device, struct trace_record *record);
 
-/* Calls show for the guest, or for all (domain NULL), each in an object of a list that begins with its names. */
+/*
+ * Calls show for the guest, or for all (domain NULL), each in an object of a list that begins with its
+ * names.
+ */
 int watch_list(struct daemon *daemon, const char *domain, const char *key, struct inspector *inspector,
                struct iod_error *error, void (*show)(struct guest *guest, struct inspector *inspector));
 void watch_names(const struct guest *guest, struct inspector *inspector);

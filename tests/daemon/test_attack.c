@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Quarantine, with the real daemon: a guest that asks nonsense as fast as it can beside one that works. What the first
- * asks is answered late, but in full and rightly; by the daemon's own account it costs the loop hardly more than 1 %.
+ * Quarantine, with the real daemon: a guest that asks nonsense as fast as it can beside one that works. What
+ * the first asks is answered late, but in full and rightly; by the daemon's own account it costs the loop
+ * hardly more than 1 %.
  */
 #include <check.h>
 #include <jansson.h>

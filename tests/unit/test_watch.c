@@ -152,7 +152,10 @@ START_TEST(stuck_not)
 }
 END_TEST
 
-/* The read is given up; whatever the device does later finds nobody, though the vCPU waits for another device then. */
+/*
+ * The read is given up; whatever the device does later finds nobody, though the vCPU waits for another
+ * device then.
+ */
 START_TEST(stuck_ones_read)
 {
     set_policy(STUCK_ONES);

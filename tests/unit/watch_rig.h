@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A guest (domain 7) with two devices that keep an access for as long as the test wants, and what an inspector sees. */
+/*
+ * A guest (domain 7) with two devices that keep an access for as long as the test wants, and what an
+ * inspector sees.
+ */
 #ifndef WATCH_RIG_H
 #define WATCH_RIG_H
 
@@ -9,7 +12,10 @@
 #include "fake_xen.h"
 #include "unit.h"
 
-/* Of "first" and of "second"; registers of 4 bytes: HOLD defers, PLAIN reads 0x42, a read of ERROR is a guest error. */
+/*
+ * Of "first" and of "second"; registers of 4 bytes: HOLD defers, PLAIN reads 0x42, a read of ERROR is a
+ * guest error.
+ */
 enum { FIRST = 0xf0000000, SECOND = 0xf1000000, HOLD = 0, PLAIN = 4, ERROR = 8 };
 
 struct keeper {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What a guest feels of a neighbour that attacks the daemon and is limited: round trips of one port read, against the
- * same run with a process in the attacker's place that burns as much CPU and asks nothing.
+ * What a guest feels of a neighbour that attacks the daemon and is limited: round trips of one port read,
+ * against the same run with a process in the attacker's place that burns as much CPU and asks nothing.
  */
 #include <sched.h>
 #include <signal.h>
@@ -112,7 +112,10 @@ static pid_t fork_on_other_cpu(void)
     return pid;
 }
 
-/* A process, for a thread of ours would make our own system calls slower; a vCPU lives in shared memory alone. */
+/*
+ * A process, for a thread of ours would make our own system calls slower; a vCPU lives in shared memory
+ * alone.
+ */
 static struct attacker begin_attack(struct mock_guest *guest)
 {
     uint64_t *accesses = mmap(NULL, sizeof(*accesses), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
