@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Frames to the guest. A frame goes into as many buffers as it needs, or into none: when the driver has too few,
- * those taken are put back on the ring and the backend keeps the frame. So a reset never waits for buffers.
+ * Frames to the guest. A frame goes into as many buffers as it needs, or into none: when the driver has
+ * too few, those taken are put back on the ring and the backend keeps the frame. So a reset never waits
+ * for buffers.
  */
 #include <errno.h>
 #include <string.h>

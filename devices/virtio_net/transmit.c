@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Frames from the guest: one chain is one frame, header first, and goes from the guest's memory to the backend, which
- * copies and checks the header (iod_netdev_send).
+ * Frames from the guest: one chain is one frame, header first, and goes from the guest's memory to the
+ * backend, which copies and checks the header (iod_netdev_send).
  */
 #include <errno.h>
 #include <string.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Virtio network device (virtio 1.2, section 5.1). Queues: receive and transmit in turn for each pair, then control; of a
- * driver without MQ: receive, transmit, control. Frames go to and from a backend one by one, with the standard's header
- * in front, so that checksums and segmentation are left to whoever does them best: guest, kernel, wire. The device
- * keeps no frame and no buffer: what can't go on stays on the ring, or with the backend.
+ * Virtio network device (virtio 1.2, section 5.1). Queues: receive and transmit in turn for each pair,
+ * then control; of a driver without MQ: receive, transmit, control. Frames go to and from a backend one by
+ * one, with the standard's header in front, so that checksums and segmentation are left to whoever does
+ * them best: guest, kernel, wire. The device keeps no frame and no buffer: what can't go on stays on the
+ * ring, or with the backend.
  */
 #include <errno.h>
 #include <stddef.h>
@@ -208,7 +209,8 @@ static int parse_mac(const struct iod_device *device, const char *text, uint8_t 
         good = parse_byte(text + 3 * i, &mac[i]) && (i == ETH_ALEN - 1 || text[3 * i + 2] == ':');
     }
     if (!good || (mac[0] & 1)) {
-        return iod_fail(error, EINVAL, "%s: mac=%s: must be XX:XX:XX:XX:XX:XX in hexadecimal, of one station, no group",
+        return iod_fail(error, EINVAL,
+                        "%s: mac=%s: must be XX:XX:XX:XX:XX:XX in hexadecimal, of one station, no group",
                         iod_device_id(device), text);
     }
     return 0;
@@ -261,8 +263,8 @@ static int net_create(struct iod_device *device, struct iod_error *error)
                         net->queue_size);
     }
     if (mtu && mtu < ETH_MIN_MTU) {
-        return iod_fail(error, EINVAL, "%s: mtu=%u: must be from %u to 65535, or 0", iod_device_id(device), mtu,
-                        ETH_MIN_MTU);
+        return iod_fail(error, EINVAL, "%s: mtu=%u: must be from %u to 65535, or 0", iod_device_id(device),
+                        mtu, ETH_MIN_MTU);
     }
     if (mac && parse_mac(device, mac, net->mac, error) < 0) {
         return -EINVAL;
@@ -280,8 +282,8 @@ static void choose_mac(struct net *net)
         iod_random(net->device, net->mac, sizeof(net->mac));
         net->mac[0] = (uint8_t)((net->mac[0] & ~3u) | 2u); /* locally administered, one station's */
         iod_log(net->device, IOD_LOG_INFO,
-                "address %02x:%02x:%02x:%02x:%02x:%02x, drawn by lot (mac= gives one that stays)", net->mac[0],
-                net->mac[1], net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
+                "address %02x:%02x:%02x:%02x:%02x:%02x, drawn by lot (mac= gives one that stays)",
+                net->mac[0], net->mac[1], net->mac[2], net->mac[3], net->mac[4], net->mac[5]);
     }
 }
 
@@ -347,7 +349,8 @@ static int net_load(struct iod_device *device, struct iod_reader *reader, struct
                         iod_device_id(device), regs->max_pairs, net->max_pairs);
     }
     if (regs->mtu != net->mtu && regs->mtu != 0 && net->mtu != 0) {
-        iod_log(device, IOD_LOG_WARNING, "the guest was told of an MTU of %u, here it is %u", regs->mtu, net->mtu);
+        iod_log(device, IOD_LOG_WARNING, "the guest was told of an MTU of %u, here it is %u", regs->mtu,
+                net->mtu);
     }
     memcpy(net->mac, regs->own_mac, sizeof(net->mac));
     net->loaded = true;
@@ -360,8 +363,9 @@ static void log_counters(const struct net *net)
     const struct iod_netdev_counters *backend = iod_netdev_counters(net->netdev);
 
     iod_log(net->device, IOD_LOG_INFO,
-            "received %llu frames, sent %llu; waited for buffers %llu times; received and dropped: filtered %llu, "
-            "too long %llu, bad %llu, by the backend %llu; not sent: bad %llu, by the backend %llu",
+            "received %llu frames, sent %llu; waited for buffers %llu times; received and dropped: "
+            "filtered %llu, too long %llu, bad %llu, by the backend %llu; not sent: bad %llu, "
+            "by the backend %llu",
             (unsigned long long)c->received, (unsigned long long)c->sent, (unsigned long long)c->waited,
             (unsigned long long)c->filtered, (unsigned long long)c->receive_long,
             (unsigned long long)c->receive_bad, (unsigned long long)backend->receive_dropped,

@@ -32,7 +32,7 @@
 
 /* What the guest can see, and what it asked for. */
 struct net_regs {
-    uint64_t offloads;         /* GUEST_... bits the driver wants on: all that it negotiated, or its command */
+    uint64_t offloads;         /* GUEST_... bits that the driver wants on: all, or what its command says */
     uint64_t vlans[VLANS / 64];
     uint8_t macs[MAC_TABLE_MAX][ETH_ALEN]; /* unicast ones, then multicast ones */
     uint8_t mac[ETH_ALEN];

@@ -93,9 +93,9 @@ bool virtq_grew(struct iod_virtq *queue)
 }
 
 /*
- * Asks for a kick at the first entry that we have not seen, then looks once more: the driver may have added it before
- * it saw the wish. How many it added. Entries that were seen and put back (iod_virtq_unpop) are none: a device that
- * waits for more of them would be woken for nothing, or by EVENT_IDX never.
+ * Asks for a kick at the first entry that we have not seen, then looks once more: the driver may have added it
+ * before it saw the wish. How many it added. Entries that were seen and put back (iod_virtq_unpop) are none: a
+ * device that waits for more of them would be woken for nothing, or by EVENT_IDX never.
  */
 static unsigned look_with_kicks_on(struct iod_virtq *queue)
 {
