@@ -58,6 +58,7 @@ static int verb(struct daemon *daemon, struct iod_error *error, const char *form
     vsnprintf(daemon->said, sizeof(daemon->said), format, more);
     va_end(more);
     daemon->fail = 0;
+    daemon->verbs++;
     return fail ? iod_fail(error, fail, "the fake refuses: %s", daemon->said) : 0;
 }
 

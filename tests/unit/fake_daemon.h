@@ -13,6 +13,7 @@ struct daemon {
     struct loop *loop;
     struct list listeners;
     char said[600];    /* the last verb: "add-device g1 virtio-blk,path=x" */
+    unsigned verbs;    /* so many of them so far */
     int fail;          /* positive errno: the next verb fails */
     daemon_done *done; /* of the last verb that answers later */
     void *done_self;
