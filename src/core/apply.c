@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A source's whole list of guests, made so with the least change. First the whole plan is checked and everything that
- * needs memory is made; then it is carried out: specs are exchanged, and guest_reconcile does the rest.
+ * A source's whole list of guests, made so with the least change. First the whole plan is checked and
+ * everything that needs memory is made; then it is carried out: specs are exchanged, and guest_reconcile
+ * does the rest.
  *
- * What would hurt a guest that runs is refused, and with it the list: a device whose driver is still at work (as
- * REMOVAL_ASK does; a changed device is one that goes and one that comes), and options that a running guest can't change.
+ * What would hurt a guest that runs is refused, and with it the list: a device whose driver is still at
+ * work (as REMOVAL_ASK does; a changed device is one that goes and one that comes), and options that a
+ * running guest can't change.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -75,7 +77,8 @@ static int check_twice(const struct plan *plan, struct iod_error *error)
         for (unsigned k = 0; k < i; k++) {
             const char *origin = plan->guests[k].origin;
             if (same_domain(plan->guests[i].domain, plan->guests[k].domain)) {
-                iod_fail(error, EEXIST, "is in the list twice (the other: %.100s)", origin ? origin : "above");
+                iod_fail(error, EEXIST, "is in the list twice (the other: %.100s)",
+                         origin ? origin : "above");
                 return name_guest(&plan->guests[i], error);
             }
         }
@@ -86,7 +89,8 @@ static int check_twice(const struct plan *plan, struct iod_error *error)
 /* ---- one guest's new spec ---- */
 
 /* The old device of this text, if none of the new ones before it is that one. */
-static const struct device_spec *old_of(const struct guest_spec *old, const struct guest_spec *wanted, unsigned index)
+static const struct device_spec *old_of(const struct guest_spec *old, const struct guest_spec *wanted,
+                                        unsigned index)
 {
     const char *text = wanted->devices[index].text;
     unsigned earlier = 0;

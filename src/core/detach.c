@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Taking one device off a running guest. Its I/O is cancelled; its ranges may stay claimed and read 0 (device.c). */
+/*
+ * Taking one device off a running guest. Its I/O is cancelled; its ranges may stay claimed and read 0
+ * (device.c).
+ */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -139,7 +139,10 @@ static void deliver(void *self)
     answers_deliver(self);
 }
 
-/* Guests that shall go do so from here, never inside the call that asked for it: it may be one of their devices'. */
+/*
+ * Guests that shall go do so from here, never inside the call that asked for it: it may be one of their
+ * devices'.
+ */
 static void leave(void *self)
 {
     struct daemon *daemon = self;
@@ -148,7 +151,8 @@ static void leave(void *self)
         if (guest->forget && !guest->leaving) {
             guest->leaving = true;
             guest_leave(guest);
-            daemon->loop->ops->task_soon(daemon->leave_task); /* the list may have changed under us: look again */
+            /* The list may have changed under us: look again. */
+            daemon->loop->ops->task_soon(daemon->leave_task);
             return;
         }
     }

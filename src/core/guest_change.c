@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Devices that come and go while their guest waits or runs. The spec says what is wanted; guest_reconcile makes it so:
- * a device that the spec lacks is detached, one that is missing is made hidden (it has no ranges), opened, shown and
- * started. What was asked for by itself and fails is taken out of the spec again; what a list wants stays in it, and is
- * tried again with the next list.
+ * Devices that come and go while their guest waits or runs. The spec says what is wanted; guest_reconcile
+ * makes it so: a device that the spec lacks is detached, one that is missing is made hidden (it has no
+ * ranges), opened, shown and started. What was asked for by itself and fails is taken out of the spec
+ * again; what a list wants stays in it, and is tried again with the next list.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -402,7 +402,8 @@ int daemon_add_device(struct daemon *daemon, const char *domain, const struct de
 }
 
 /* It has no device to take off: it is waited for, being attached, or failed. */
-static int remove_from_spec(struct guest *guest, const char *id, struct answer *answer, struct iod_error *error)
+static int remove_from_spec(struct guest *guest, const char *id, struct answer *answer,
+                            struct iod_error *error)
 {
     struct addition *addition = addition_find(guest, id);
     if (addition && addition->alone) {
@@ -417,7 +418,8 @@ static int remove_from_spec(struct guest *guest, const char *id, struct answer *
     return 0;
 }
 
-static int remove_live(struct iod_device *device, enum removal how, struct answer *answer, struct iod_error *error)
+static int remove_live(struct iod_device *device, enum removal how, struct answer *answer,
+                       struct iod_error *error)
 {
     char id[96];
     if (device->detach) {
@@ -455,7 +457,8 @@ int daemon_remove_device(struct daemon *daemon, const char *domain, const char *
     }
     struct guest *host = guest_host(guest);
     struct iod_device *device = host->state == GUEST_RUNNING ? guest_device(host, id) : NULL;
-    int result = device ? remove_live(device, how, answer, error) : remove_from_spec(guest, id, answer, error);
+    int result = device ? remove_live(device, how, answer, error)
+                        : remove_from_spec(guest, id, answer, error);
     if (result) {
         answer_drop(answer);
     }

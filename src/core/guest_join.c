@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * One domain, several specs: say one of xenstore's for the domid and one of a file for the name. The guest that found
- * the domain first serves it (the host); the others are joined to it: their devices are added there, and stay in their
- * own specs. So a source takes only its own away, and after the domain's death each waits again by itself.
+ * One domain, several specs: say one of xenstore's for the domid and one of a file for the name. The guest
+ * that found the domain first serves it (the host); the others are joined to it: their devices are added
+ * there, and stay in their own specs. So a source takes only its own away, and after the domain's death
+ * each waits again by itself.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,8 @@ bool guest_join(struct guest *guest)
         guest_retry_in(guest, HOST_INTERVAL_NS);
         return true;
     }
-    guest_log(guest, IOD_LOG_INFO, "is served already, as %s: the devices of %s are added there", host->spec.domain,
+    guest_log(guest, IOD_LOG_INFO, "is served already, as %s: the devices of %s are added there",
+              host->spec.domain,
               guest->spec.domain);
     if (spec_rename(&guest->spec, host)) {
         guest_retry_in(guest, HOST_INTERVAL_NS);
@@ -146,7 +148,8 @@ bool guest_leave_step(struct guest *guest)
 
 void guest_leave(struct guest *guest)
 {
-    bool shared = guest->state == GUEST_JOINED || (guest->state == GUEST_RUNNING && !list_empty(&guest->joined));
+    bool shared = guest->state == GUEST_JOINED ||
+                  (guest->state == GUEST_RUNNING && !list_empty(&guest->joined));
     if (!shared) {
         guest_stop(guest);
         return;

@@ -44,7 +44,8 @@ static struct guest *find_running(struct daemon *daemon, const char *domain, str
     }
     guest = guest_host(guest);
     if (guest->state != GUEST_RUNNING || guest->dead) {
-        iod_fail(error, guest->state == GUEST_STOPPING ? EBUSY : EAGAIN, "guest %s does not run: it is %s", domain,
+        iod_fail(error, guest->state == GUEST_STOPPING ? EBUSY : EAGAIN,
+                 "guest %s does not run: it is %s", domain,
                  guest->shown_state ? guest->shown_state : "waiting");
         return NULL;
     }
@@ -126,5 +127,6 @@ int daemon_resize_device(struct daemon *daemon, const char *domain, const char *
             found = true;
         }
     }
-    return found ? 0 : iod_fail(error, EOPNOTSUPP, "%s: has no disk behind it that could change its size", id);
+    return found ? 0
+                 : iod_fail(error, EOPNOTSUPP, "%s: has no disk behind it that could change its size", id);
 }

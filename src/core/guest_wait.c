@@ -8,8 +8,8 @@
 #include "core/inside.h"
 
 #define TYPE_WAIT_NS UINT64_C(2000000000)     /* for xenstore's first word; then the type stays unknown */
-#define LOOK_INTERVAL_NS UINT64_C(1000000000) /* for a domain that xenstore may never tell of, or that failed */
-#define LOOKS_X86 5u /* it was there so often: a toolstack that is still building it would have introduced it */
+#define LOOK_INTERVAL_NS UINT64_C(1000000000) /* for one that xenstore may never tell of, or that failed */
+#define LOOKS_X86 5u /* it was there so often: a toolstack that builds it would have introduced it */
 
 /* What to do next while its domain, or the domain's type, is not known. */
 void guest_await(struct guest *guest)

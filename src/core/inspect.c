@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How guests show themselves (inspect.h): servers and what they hold, devices with their parts and backends, memory. */
+/*
+ * How guests show themselves (inspect.h): servers and what they hold, devices with their parts and
+ * backends, memory.
+ */
 #include <errno.h>
 #include <stdio.h>
 
@@ -146,7 +149,8 @@ static void show_parts(struct inspector *inspector, const struct iod_device *dev
     inspector->end(inspector);
 }
 
-static void show_device(struct inspector *inspector, const struct guest *guest, const struct iod_device *device)
+static void show_device(struct inspector *inspector, const struct guest *guest,
+                        const struct iod_device *device)
 {
     unsigned waiting = 0;
     for (const struct list *l = device->waiters.next; l != &device->waiters; l = l->next) {
@@ -161,7 +165,7 @@ static void show_device(struct inspector *inspector, const struct guest *guest, 
         inspector->text(inspector, "origin", device->spec.origin);
     }
     if (device->owner && device->owner != guest) {
-        inspector->text(inspector, "guest", device->owner->spec.domain); /* joined: it is in that one's spec */
+        inspector->text(inspector, "guest", device->owner->spec.domain); /* in that one's spec: joined */
     }
     if (device->why[0]) {
         inspector->text(inspector, "why", device->why);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * How an object shows itself: it names its members, one after the other, to an inspector, which makes JSON, a tree for
- * people, or metrics of them. Nothing is kept: strings hold until the call returns. A key is NULL inside a list. Keys are
- * lower case with hyphens and stay the same for good: scripts read them.
+ * How an object shows itself: it names its members, one after the other, to an inspector, which makes JSON,
+ * a tree for people, or metrics of them. Nothing is kept: strings hold until the call returns. A key is
+ * NULL inside a list. Keys are lower case with hyphens and stay the same for good: scripts read them.
  */
 #ifndef CORE_INSPECT_H
 #define CORE_INSPECT_H

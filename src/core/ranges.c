@@ -45,7 +45,8 @@ int iod_region_place(struct iod_region *region, enum iod_space space, uint64_t b
     region->space = space;
     int result = address_space_place(&guest->spaces[space], &region->placement, base, region->length);
     if (!result && region->device->hidden) {
-        address_space_remove(&guest->spaces[space], &region->placement); /* it would fit: device_show does it */
+        /* It would fit: device_show does it. */
+        address_space_remove(&guest->spaces[space], &region->placement);
         region->later = true;
         region->base = base;
     }
@@ -104,7 +105,8 @@ static int check_free(const struct iod_region *region, enum iod_space space, uin
         }
     }
     char text[120];
-    const char *foreign = foreign_owner(region->device->guest, space == IOD_PIO ? CLAIM_PORTS : CLAIM_MMIO, base,
+    const char *foreign = foreign_owner(region->device->guest,
+                                        space == IOD_PIO ? CLAIM_PORTS : CLAIM_MMIO, base,
                                         base + (region->length - 1), text, sizeof(text));
     return foreign ? taken(region, space, base, foreign, error) : check_hidden(region, space, base, error);
 }
@@ -394,7 +396,8 @@ int device_show(struct iod_device *device)
     list_for_each(region, &device->regions, struct iod_region, link) {
         if (region->later) {
             region->later = false;
-            address_space_place(&guest->spaces[region->space], &region->placement, region->base, region->length);
+            address_space_place(&guest->spaces[region->space], &region->placement, region->base,
+                                region->length);
         }
     }
     list_for_each(claim, &guest->functions, struct function_claim, link) {

@@ -125,8 +125,9 @@ static bool take_over(struct cleanup *cleanup, uint16_t id)
         error = record.alive ? -EINVAL : bind_all(cleanup);
     }
     if (error == -EINVAL) {
-        guest_log(guest, IOD_LOG_INFO, "ioreq server %u is another ioreqd's, which lives (record %s): left alone",
-                  id, cleanup->path);
+        guest_log(guest, IOD_LOG_INFO,
+                  "ioreq server %u is another ioreqd's, which lives (record %s): left alone", id,
+                  cleanup->path);
         return false;
     }
     if (error) {

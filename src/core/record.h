@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Records: what an ioreqd made in Xen, so that its successor can tell its own leftovers from another emulator's, and
- * another ioreqd on the same guest which places are taken. One file per ioreq server, RECORD_DIR/DOMID.SERVER, of
- * key=value lines, locked as long as its owner lives.
+ * Records: what an ioreqd made in Xen, so that its successor can tell its own leftovers from another
+ * emulator's, and another ioreqd on the same guest which places are taken. One file per ioreq server,
+ * RECORD_DIR/DOMID.SERVER, of key=value lines, locked as long as its owner lives.
  */
 #ifndef CORE_RECORD_H
 #define CORE_RECORD_H
@@ -30,12 +30,16 @@ struct record {
 };
 
 /*
- * Reads what an ioreqd wrote: a plain file, root's or our own user's. False: there is no record of this server, or none
- * to be believed. The record is the caller's, to be given to record_finish also then. directory may be NULL.
+ * Reads what an ioreqd wrote: a plain file, root's or our own user's. False: there is no record of this
+ * server, or none to be believed. The record is the caller's, to be given to record_finish also then.
+ * directory may be NULL.
  */
 bool record_read(const char *directory, uint16_t domid, uint16_t server, struct record *record);
 void record_finish(struct record *record);
-/* Calls each(self, record) for the records of a domain, whoever wrote them; the record holds until it returns. */
+/*
+ * Calls each(self, record) for the records of a domain, whoever wrote them; the record holds until it
+ * returns.
+ */
 void records_of(const char *directory, uint16_t domid, void (*each)(void *self, const struct record *record),
                 void *self);
 /* The file of a server's record; malloc'd. NULL: no directory, or out of memory. */

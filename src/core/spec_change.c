@@ -127,7 +127,8 @@ void spec_drop(struct guest_spec *spec, const char *id)
         if (own && !strcmp(own, id)) {
             device_spec_finish(&spec->devices[i]);
             spec->device_count--;
-            memmove(&spec->devices[i], &spec->devices[i + 1], (spec->device_count - i) * sizeof(spec->devices[0]));
+            memmove(&spec->devices[i], &spec->devices[i + 1],
+                    (spec->device_count - i) * sizeof(spec->devices[0]));
             return;
         }
     }

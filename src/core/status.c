@@ -35,8 +35,9 @@ static bool is_domain(const struct guest *guest, const char *domain)
 }
 
 /*
- * Of several that fit, first the one that was added by this text (alone, before one that a list brought: the list's
- * own way to change is the list), then the one that serves the domain, then one that is joined to it.
+ * Of several that fit, first the one that was added by this text (alone, before one that a list brought:
+ * the list's own way to change is the list), then the one that serves the domain, then one that is joined
+ * to it.
  */
 struct guest *guest_find(struct daemon *daemon, const char *domain, struct iod_error *error)
 {
@@ -44,14 +45,17 @@ struct guest *guest_find(struct daemon *daemon, const char *domain, struct iod_e
     unsigned best_rank = 0;
     list_for_each(guest, &daemon->guests, struct guest, link) {
         bool text = !strcmp(guest->spec.domain, domain);
-        unsigned rank = text && !guest->source ? 4 : text ? 3 : !is_domain(guest, domain) ? 0 : guest->host ? 1 : 2;
+        unsigned rank = text                         ? 3 + !guest->source
+                        : !is_domain(guest, domain) ? 0
+                                                    : 1 + !guest->host;
         if (rank > best_rank) {
             best = guest;
             best_rank = rank;
         }
     }
     if (!best) {
-        iod_fail(error, ENOENT, "no guest %s is known here; expected the text it was added as, or the name, domid "
+        iod_fail(error, ENOENT,
+                 "no guest %s is known here; expected the text it was added as, or the name, domid "
                                 "or uuid:... of its domain", domain);
     }
     return best;
@@ -94,8 +98,9 @@ void guest_status_of(struct guest *guest, struct guest_status *status)
     } else if (!status->why[0] && running && host->paused) {
         snprintf(status->why, sizeof(status->why), "its devices are paused; resume them");
     } else if (!status->why[0] && host->state == GUEST_WAITING) {
-        snprintf(status->why, sizeof(status->why), host->have_domid ? "its domain does not exist yet"
-                                                                    : "no domain of this name or uuid is introduced");
+        snprintf(status->why, sizeof(status->why), "%s",
+                 host->have_domid ? "its domain does not exist yet"
+                                  : "no domain of this name or uuid is introduced");
     }
 }
 
