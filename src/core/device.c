@@ -488,7 +488,9 @@ void iod_device_broken(struct iod_device *device, const char *why, ...)
     device_tell(device, EVENT_DEVICE_ERROR, device->why);
 }
 
-/* A part that can ask the guest does so even where another one says that the guest still drives the device. */
+/*
+ * A part that can ask the guest does so even where another one says that the guest still drives the device.
+ */
 bool device_is_removable(struct iod_device *device, struct iod_error *error)
 {
     struct device_part *part;
@@ -509,9 +511,9 @@ bool device_is_removable(struct iod_device *device, struct iod_error *error)
 /* ---- destroy ---- */
 
 /*
- * On Arm an access that nobody claims kills the guest: the range stays, and reads 0. On x86 it reads all ones, but a
- * driver whose virtio device was pulled resets it and waits for status 0, in Linux without end and with the lock of all
- * PCI hot-plug: its memory stays too. What the guest places there later is on top.
+ * On Arm an access that nobody claims kills the guest: the range stays, and reads 0. On x86 it reads all
+ * ones, but a driver whose virtio device was pulled resets it and waits for status 0, in Linux without end
+ * and with the lock of all PCI hot-plug: its memory stays too. What the guest places there later is on top.
  */
 static bool keeps_range(const struct iod_device *device, const struct iod_region *region)
 {

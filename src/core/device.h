@@ -63,7 +63,8 @@ struct device_part_ops {
     /* optional: shows itself in the object that is open (inspect.h) */
     void (*inspect)(const struct device_part *part, struct inspector *inspector);
     /*
-     * Optional: may the device be taken off now? False: the guest still drives it; *error says what to do. A part that can ask the guest (a PCIe slot) begins to do so.
+     * Optional: may the device be taken off now? False: the guest still drives it; *error says what to do.
+     * A part that can ask the guest (a PCIe slot) begins to do so.
      */
     bool (*removable)(struct device_part *part, struct iod_error *error);
 };
@@ -121,7 +122,10 @@ const char *device_spec_take(struct iod_device *device, const char *key);
 
 /* Is it plugged into a guest that runs already? */
 bool device_is_hot(const struct iod_device *device);
-/* The guest let go of a device whose removal it was asked for (a part's `removable` said -EINPROGRESS): now it is taken off. */
+/*
+ * The guest let go of a device whose removal it was asked for (a part's `removable` said -EINPROGRESS): now
+ * it is taken off.
+ */
 void device_let_go(struct iod_device *device);
 
 /* ---- the device itself; guest.c makes it, the rest is for device.c and the rooms above ---- */

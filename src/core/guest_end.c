@@ -147,8 +147,9 @@ static void await_quiet_vcpus(struct guest *guest)
 }
 
 /*
- * What the guest did before the signal is done before its devices stop: writes that wait in the ring, string accesses
- * that are half way (a successor would begin them anew). Bounded: the ring has 511 entries, a REP 4096 elements.
+ * What the guest did before the signal is done before its devices stop: writes that wait in the ring,
+ * string accesses that are half way (a successor would begin them anew). Bounded: the ring has 511 entries,
+ * a REP 4096 elements.
  */
 static void serve_what_came(struct guest *guest)
 {
