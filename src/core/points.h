@@ -37,6 +37,7 @@ static inline bool point_passed(struct guest *guest, enum probe probe)
     { \
         struct guest *guest = access->server->guest; \
         const struct request *request = &access->request; \
+        (void)request; /* without USDT */ \
         USDT(name, guest->domid, access->vcpu, request->type, request->addr, request->size, request->read, value); \
         if (point_passed(guest, PROBE_##name)) { \
             watch_access(PROBE_##name, access, value); \
