@@ -47,11 +47,14 @@ struct daemon_listener {
     void (*event)(struct daemon_listener *listener, const struct daemon_event *event);
 };
 
+struct neighbours;
+
 struct daemon_config {
     struct loop *loop;             /* the embedder's; outlives the daemon */
     struct hypervisor *hypervisor; /* likewise */
     struct store *store;           /* likewise, but never run after it: it reports to it. NULL: no xenstore */
     struct modules *modules;       /* likewise */
+    struct neighbours *neighbours; /* likewise (core/neighbours.h); NULL: nobody is asked */
     const char *record_dir;        /* "/run/ioreqd"; NULL: no records */
     enum iod_log_level log_level;
     /* One line without newline; prefix says domid and device. NULL: silence. */

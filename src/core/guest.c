@@ -141,6 +141,7 @@ static void guest_clear(struct guest *guest)
     }
     functions_forget(guest);
     foreign_forget(guest);
+    neighbours_forget(guest);
     guest->functions_dirty = false;
     memory_destroy(guest->memory);
     guest->memory = NULL;
@@ -357,7 +358,7 @@ static void device_opened(void *self, struct iod_device *device, int error, cons
     }
 }
 
-static void open_devices(struct guest *guest)
+void guest_open_devices(struct guest *guest)
 {
     struct iod_device *device;
     struct iod_error error;
@@ -404,7 +405,7 @@ static void open_again(struct guest *guest)
     destroy_devices(guest);
     memory_destroy(guest->memory);
     guest->memory = NULL;
-    open_devices(guest);
+    guest_open_devices(guest);
 }
 
 static void cleaned(void *self, int error, const char *why)
@@ -413,8 +414,8 @@ static void cleaned(void *self, int error, const char *why)
     guest->cleanup = NULL;
     if (error) {
         attach_failed(guest, "", why);
-    } else {
-        open_devices(guest);
+    } else if (!neighbours_ask(guest)) {
+        guest_open_devices(guest);
     }
 }
 

@@ -19,6 +19,7 @@
 #include "core/list.h"
 #include "core/loop.h"
 #include "core/memory.h"
+#include "core/neighbours.h"
 #include "core/record.h"
 #include "core/watch.h"
 
@@ -208,6 +209,9 @@ struct guest {
     struct cleanup *cleanup;
     struct foreign_claim *foreign; /* as of the last look */
     unsigned foreign_count;
+    void *neighbour_query;         /* under way */
+    struct neighbour_claim *neighbours; /* what the other emulator said when the guest was attached */
+    unsigned neighbour_count;
     struct guest *host;      /* of one that is joined: who serves its domain */
     struct list joined;      /* guests whose host this is, by join_link */
     struct list join_link;
@@ -324,6 +328,7 @@ void guest_restart(struct guest *guest, bool failed); /* all of it goes but the 
 void guest_begin(struct guest *guest);                                      /* its domid is known: attach */
 void guest_log(struct guest *guest, enum iod_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void guest_open_devices(struct guest *guest); /* leftovers are gone, neighbours are known */
 int guest_check_spec(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 void guest_retry_in(struct guest *guest, uint64_t ns); /* the guest's one timer */
 void guest_bind_later(struct guest *guest); /* event channels are missing: look again by the timer */
@@ -420,6 +425,11 @@ void record_note(struct server *server);   /* what it holds has changed: the rec
 void records_write(void *self);            /* the daemon's: those that are due */
 void foreign_read(struct guest *guest);    /* what other living ioreqds hold of its domain, by their records */
 void foreign_forget(struct guest *guest);
+
+/* neighbours.c */
+/* Asks the guest's other emulator; guest_open_devices follows. False: there is none that could be asked. */
+bool neighbours_ask(struct guest *guest);
+void neighbours_forget(struct guest *guest);
 /* Who of them holds some of it, as text ("virtio-blk0 of ioreqd pid 12"); or NULL. */
 const char *foreign_owner(const struct guest *guest, enum claim_kind kind, uint64_t start, uint64_t end, char *text,
                           size_t size);

@@ -329,8 +329,3 @@ const char *foreign_owner(const struct guest *guest, enum claim_kind kind, uint6
     }
     return NULL;
 }
-
-const char *guest_function_owner(const struct guest *guest, uint16_t sbdf, char *text, size_t size)
-{
-    return foreign_owner(guest, CLAIM_FUNCTION, sbdf, sbdf, text, size);
-}

@@ -41,7 +41,9 @@ struct query_pci {
 
 void query_pci_path(uint16_t domid, char *path, unsigned size)
 {
-    snprintf(path, size, "/var/run/xen/qmp-libxl-%" PRIu16, domid);
+    const char *folder = getenv("XEN_RUN_DIR");
+
+    snprintf(path, size, "%s/qmp-libxl-%" PRIu16, folder ? folder : "/var/run/xen", domid);
 }
 
 static void finish(struct query_pci *query, const struct iod_error *error)

@@ -14,6 +14,7 @@
 #include "loop/event_loop.h"
 #include "main/builtin.h"
 #include "main/pidfile.h"
+#include "main/qemu.h"
 #include "main/service.h"
 #include "main/sources.h"
 #include "xen/xen.h"
@@ -30,6 +31,7 @@ struct application {
     struct hypervisor *hypervisor;
     struct store *store;
     struct modules *modules;
+    struct neighbours *neighbours;
     struct daemon *daemon;
     struct control *control;          /* NULL: no socket */
     struct xenstore_source *xenstore; /* guests that come by xenstore; NULL: none do */
@@ -318,12 +320,17 @@ static int make_daemon(struct application *app, struct iod_error *error)
             return -error->code;
         }
     }
+    app->neighbours = qemu_create(app->loop);
+    if (!app->neighbours) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
     app->daemon = daemon_create(
         &(struct daemon_config){
             .loop = app->loop,
             .hypervisor = app->hypervisor,
             .store = app->store,
             .modules = app->modules,
+            .neighbours = app->neighbours,
             .record_dir = record_dir(app),
             .log_level = !line->log_given && app->config.has_log_level ? app->config.log_level
                                                                        : line->log_level,
@@ -341,6 +348,7 @@ static void finish(struct application *app)
     control_destroy(app->control);
     xenstore_source_destroy(app->xenstore);
     daemon_destroy(app->daemon);
+    qemu_destroy(app->neighbours);
     if (app->store) {
         app->store->ops->destroy(app->store);
     }
