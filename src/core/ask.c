@@ -56,6 +56,11 @@ void ask_end(struct iod_device *device, const char *why)
     }
 }
 
+bool device_asked(const struct iod_device *device)
+{
+    return device->asking;
+}
+
 void device_let_go(struct iod_device *device)
 {
     if (!device->asking) {

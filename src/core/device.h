@@ -127,6 +127,7 @@ bool device_is_hot(const struct iod_device *device);
  * it is taken off.
  */
 void device_let_go(struct iod_device *device);
+bool device_asked(const struct iod_device *device); /* it was, and has neither let go of it nor had its time */
 
 /* ---- the device itself; guest.c makes it, the rest is for device.c and the rooms above ---- */
 const struct device_keys *device_keys(const struct iod_device *device);

@@ -49,6 +49,7 @@ struct iod_pci {
     uint8_t devfn;         /* on bus 0 */
     struct pci_port *port; /* the root port that it is behind; NULL: it is on bus 0 */
     uint16_t claimed;      /* behind a port: the place claimed at the hypervisor; 0: none */
+    struct device_stop power_stop; /* the port's; here, for the port may be destroyed before its answer */
     const struct iod_pci_ops *ops; /* may be NULL */
     void *self;
     uint8_t initial[PCI_CONFIG_SIZE];  /* configuration space after reset */

@@ -6,6 +6,7 @@
 #include <ioreqd/module.h>
 #include <ioreqd/option.h>
 
+#include "core/limit.h"
 #include "pci/bus.h"
 #include "pci/modules.h"
 
@@ -27,8 +28,6 @@ struct pci_port {
     bool present;          /* and the guest may see it */
     bool signalled;        /* the condition for an interrupt held when it was looked at last */
     bool resetting;        /* the power is off; the device behind it is being reset */
-    bool asked;            /* the button was pressed for a removal */
-    struct device_stop power_stop;
 };
 
 unsigned pci_port_number(const struct pci_port *port)
@@ -106,6 +105,21 @@ static uint8_t secondary(const struct pci_port *port)
     return pci_regs(port->pci)->config[PCI_SECONDARY_BUS];
 }
 
+/* Unless the guest gave another port the same bus number: then it is that one's child's too. */
+static void give_up_place(struct pci_port *port)
+{
+    uint16_t sbdf = port->child->claimed;
+    struct pci_port *other;
+
+    port->child->claimed = 0;
+    list_for_each(other, &port->pci->bus->ports, struct pci_port, link) {
+        if (other->child && other->child->claimed == sbdf) {
+            return;
+        }
+    }
+    guest_release_function(device_guest(port->device), sbdf);
+}
+
 /* The place that the child had, given up, and the one that it has now, claimed. */
 static void claim_child(struct pci_port *port)
 {
@@ -117,8 +131,7 @@ static void claim_child(struct pci_port *port)
         return;
     }
     if (child->claimed) {
-        guest_release_function(guest, child->claimed);
-        child->claimed = 0;
+        give_up_place(port);
     }
     if (sbdf && guest_claim_function(guest, sbdf) == 0) {
         child->claimed = sbdf;
@@ -180,12 +193,12 @@ void pci_port_unplug(struct pci_port *port)
     bool was_present = port->present;
 
     if (port->child->claimed) {
-        guest_release_function(device_guest(port->device), port->child->claimed);
-        port->child->claimed = 0;
+        give_up_place(port);
     }
     port->child->port = NULL;
+    port->child->bus = NULL;
     port->child = NULL;
-    port->present = port->asked = port->resetting = false;
+    port->present = port->resetting = false;
     if (was_present) {
         event(port, PCI_EXP_SLTSTA_PDC);
     }
@@ -204,8 +217,7 @@ bool pci_port_removable(struct pci_port *port, struct iod_error *error)
                  "guest first, or use --force", iod_device_id(port->child->device), port->number);
         return false;
     }
-    if (!port->asked) { /* a second press would take the first one back */
-        port->asked = true;
+    if (!device_asked(port->child->device)) { /* a second press would take the first one back */
         event(port, PCI_EXP_SLTSTA_ABP);
     }
     iod_fail(error, EINPROGRESS, "%s: the guest was asked to let go of slot %u",
@@ -217,21 +229,20 @@ bool pci_port_removable(struct pci_port *port, struct iod_error *error)
 
 static void power_off_done(void *self)
 {
-    struct pci_port *port = self;
-    struct iod_device *device;
+    struct iod_pci *child = self;
+    struct pci_port *port = child->port;
+    struct iod_device *device = child->device;
 
-    if (!port->child || !port->resetting) {
-        return; /* it was taken out meanwhile */
+    if (!port || !port->resetting) {
+        return; /* the port is gone */
     }
-    device = port->child->device;
     device_reset(device, true);
     device_resume(device);
     port->resetting = false;
     show_link(port); /* the guest may have switched the power on again */
     signal_events(port);
-    if (port->asked && !powered(port)) {
-        port->asked = false;
-        device_let_go(device);
+    if (!powered(port)) {
+        device_let_go(device); /* if it was asked for */
     }
 }
 
@@ -240,7 +251,8 @@ static void power_changed(struct pci_port *port)
     if (!powered(port) && port->present && !port->resetting) {
         port->resetting = true;
         show_link(port);
-        device_stop(port->child->device, &port->power_stop, IOD_CANCEL, power_off_done, port);
+        limit_charge_device(port->device, DEED_RESET, 1);
+        device_stop(port->child->device, &port->child->power_stop, IOD_CANCEL, power_off_done, port->child);
     } else {
         show_link(port);
     }

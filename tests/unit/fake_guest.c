@@ -415,6 +415,11 @@ bool device_is_hot(const struct iod_device *device)
     return device->hot;
 }
 
+bool device_asked(const struct iod_device *device)
+{
+    return device->asked;
+}
+
 void device_let_go(struct iod_device *device)
 {
     device->let_go++;

@@ -67,6 +67,7 @@ struct iod_device {
     unsigned resets;
     bool hot;                  /* as if plugged into a running guest */
     unsigned let_go;
+    bool asked;                /* to let go of it */
     uint64_t option;           /* the value of each number option */
     struct iod_access *access; /* deferred */
     bool handling;             /* inside a handler */

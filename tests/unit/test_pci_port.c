@@ -177,8 +177,13 @@ START_TEST(the_guest_lets_go)
     ck_assert(read_port(PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_ABP);
     ck_assert_uint_eq(guest->message_count, 2);
     write_port(PCI_EXP_SLTSTA, 2, PCI_EXP_SLTSTA_ABP);
+    device->asked = true;
     ck_assert(!part->ops->removable(part, &error)); /* asked once: a second press takes the first one back */
     ck_assert(!(read_port(PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_ABP));
+    device->asked = false; /* the guest let its time pass: it is asked again */
+    ck_assert(!part->ops->removable(part, &error));
+    ck_assert(read_port(PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_ABP);
+    device->asked = true;
     /* Power off: the device is reset, then it may go. */
     device->slow = true;
     write_port(PCI_EXP_SLTCTL, 2, read_port(PCI_EXP_SLTCTL, 2) | PCI_EXP_SLTCTL_PCC);
@@ -207,6 +212,69 @@ START_TEST(power_comes_back_during_the_reset)
     ck_assert(link_up());
     ck_assert(read_port(PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_DLLSC);
     ck_assert_uint_eq(device->let_go, 0);
+    fake_device_free(device);
+}
+END_TEST
+
+/* The port is taken off while the card behind it, switched off, still waits for its I/O. */
+START_TEST(the_port_goes_first)
+{
+    struct iod_error error = {0};
+    struct iod_device *device = plug("disk"), *zero = fake_device(guest, "zero");
+
+    zero->keys.has_slot = true; /* at 00.0 */
+    ck_assert_ptr_nonnull(iod_pci_add(zero, &ids, -1, NULL, NULL, &error));
+    fake_start(device);
+    device->slow = true;
+    write_port(PCI_EXP_SLTCTL, 2, read_port(PCI_EXP_SLTCTL, 2) | PCI_EXP_SLTCTL_PCC);
+    class->destroy(port_device);
+    free(port_device->self);
+    fake_device_free(port_device);
+    ck_assert(!guest->claimed[CHILD]);
+    fake_quiet(device);
+    ck_assert_uint_eq(device->let_go, 0);
+    fake_device_free(device);
+    ck_assert(guest->claimed[0]); /* the card had no place on bus 0 */
+    ck_assert_uint_eq(fake_config_read(guest, 0, 0, 4), 0x10421af4);
+    fake_device_free(zero);
+    make_port(1); /* for the teardown */
+}
+END_TEST
+
+START_TEST(two_ports_of_one_number)
+{
+    struct iod_device *first = plug("first"), *one = port_device;
+
+    make_port(2);
+    struct iod_device *second = plug("second");
+    fake_start(first);
+    fake_start(second);
+    fake_config_write(guest, PORT_SLOT + 1, PCI_SECONDARY_BUS, 1, BUS);
+    fake_config_write(guest, PORT_SLOT, PCI_SECONDARY_BUS, 1, BUS + 1);
+    ck_assert(guest->claimed[CHILD] && guest->claimed[(BUS + 1) << 8]);
+    ck_assert_uint_eq(read_child(0, 4), 0x10421af4);
+    fake_config_write(guest, PORT_SLOT, PCI_SECONDARY_BUS, 1, BUS);
+    fake_device_free(first);
+    ck_assert(guest->claimed[CHILD]);
+    fake_device_free(second);
+    ck_assert(!guest->claimed[CHILD]);
+    class->destroy(port_device);
+    free(port_device->self);
+    fake_device_free(port_device);
+    port_device = one;
+}
+END_TEST
+
+START_TEST(power_off_is_charged)
+{
+    struct iod_device *device = plug("disk");
+
+    fake_start(device);
+    for (unsigned i = 0; i < 3; i++) {
+        write_port(PCI_EXP_SLTCTL, 2, read_port(PCI_EXP_SLTCTL, 2) | PCI_EXP_SLTCTL_PCC);
+        write_port(PCI_EXP_SLTCTL, 2, read_port(PCI_EXP_SLTCTL, 2) & ~PCI_EXP_SLTCTL_PCC);
+    }
+    ck_assert_uint_eq(port_device->deeds[DEED_RESET], 3);
     fake_device_free(device);
 }
 END_TEST
@@ -303,6 +371,9 @@ int main(void)
     tcase_add_test(tcase, a_card_comes);
     tcase_add_test(tcase, the_guest_lets_go);
     tcase_add_test(tcase, power_comes_back_during_the_reset);
+    tcase_add_test(tcase, the_port_goes_first);
+    tcase_add_test(tcase, two_ports_of_one_number);
+    tcase_add_test(tcase, power_off_is_charged);
     tcase_add_test(tcase, a_card_comes_to_a_slot_without_power);
     tcase_add_test(tcase, a_guest_that_does_not_listen);
     tcase_add_test(tcase, places);
