@@ -31,12 +31,12 @@ static bool is_hung_up(const struct client *client)
     return poll(&fd, 1, 0) == 1 && (fd.revents & (POLLHUP | POLLERR | POLLNVAL));
 }
 
-/* The stalled timer runs while output waits, or while one that only listens must not be forgotten. */
+/* The stalled timer runs while output waits, and while nothing is read: the loop tells of no end then. */
 static void arm(struct client *client)
 {
     const struct loop_ops *ops = client->control->loop->ops;
 
-    if (client->out.length || client->ended) {
+    if (client->out.length || client->ended || client->in.length >= FRAME_MAX) {
         ops->timer_set(client->stalled, ops->now_ns(client->control->loop) + STALLED_NS);
     } else {
         ops->timer_cancel(client->stalled);
@@ -213,7 +213,11 @@ static bool take_input(struct client *client)
     ssize_t got = recv(client->fd, bytes, room < sizeof(bytes) ? room : sizeof(bytes), MSG_DONTWAIT);
 
     if (got > 0) {
-        return buffer_add(&client->in, bytes, (size_t)got, FRAME_MAX);
+        bool good = buffer_add(&client->in, bytes, (size_t)got, FRAME_MAX);
+        if (good && client->in.length >= FRAME_MAX) {
+            arm(client);
+        }
+        return good;
     }
     if (got < 0) {
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;

@@ -121,6 +121,21 @@ START_TEST(one_who_never_reads_costs_little)
 }
 END_TEST
 
+/* It waits for an answer, has sent more than is read meanwhile, and goes: its end is seen all the same. */
+START_TEST(one_who_goes_behind_a_full_buffer_is_let_go)
+{
+    struct peer peer = meet();
+
+    say(&peer, PAUSE);
+    flood(&peer, VERSION, 1 << 20);
+    ck_assert_uint_eq(first_client()->in.length, FRAME_MAX);
+    part(&peer);
+    run_ms(STALLED_NS / MS + 100);
+    ck_assert_uint_eq(rig.control->client_count, 0);
+    fake_daemon_answer(&rig.fake, 0, ""); /* finds nobody */
+}
+END_TEST
+
 /* Whoever asks how much: between two commands the loop does what else there is to do. */
 static unsigned verbs_before, most_a_turn;
 
@@ -389,6 +404,7 @@ int main(void)
     tcase_add_test(tc, one_long_command_is_refused);
     tcase_add_test(tc, a_full_buffer_with_blanks_in_front_goes_on);
     tcase_add_test(tc, one_who_never_reads_costs_little);
+    tcase_add_test(tc, one_who_goes_behind_a_full_buffer_is_let_go);
     tcase_add_test(tc, all_clients_have_one_command_a_turn);
     tcase_add_test(tc, too_large_an_answer_is_an_error);
     tcase_add_test(tc, thirty_two_clients_and_no_more);
