@@ -134,13 +134,14 @@ static void run_attach(struct call *call, json_t *arguments)
     bool later = argument_flag(arguments, "wait", false);
     int ret = make_spec(&spec, arguments, &error);
 
-    ret = ret ? ret : daemon_add_guest(call->control->daemon, &spec, &error);
-    guest_spec_finish(&spec);
     if (ret || later) {
+        ret = ret ? ret : daemon_add_guest(call->control->daemon, &spec, &error);
         call_done(call, ret, error.text);
-    } else {
-        wait_begin(call, argument_text(arguments, "guest"), -1);
+    } else if (wait_listen(call, spec.domain, -1)) {
+        ret = daemon_add_guest(call->control->daemon, &spec, &error);
+        wait_go_on(call, ret, error.text);
     }
+    guest_spec_finish(&spec);
 }
 
 /* ---- the others ---- */

@@ -79,14 +79,14 @@ static void time_is_up(void *self)
     finish(call, -ETIMEDOUT, why);
 }
 
-void wait_begin(struct call *call, const char *guest, double timeout)
+bool wait_listen(struct call *call, const char *guest, double timeout)
 {
     const struct loop_ops *ops = call->control->loop->ops;
     struct wait *wait = calloc(1, sizeof(*wait));
 
     if (!wait) {
         call_fail(call, -ENOMEM, "out of memory");
-        return;
+        return false;
     }
     call->self = wait;
     wait->guest = strdup(guest);
@@ -96,14 +96,30 @@ void wait_begin(struct call *call, const char *guest, double timeout)
     }
     if (!wait->guest || (timeout >= 0 && !wait->timer)) {
         finish(call, -ENOMEM, "out of memory");
-        return;
+        return false;
     }
     call->forget = forget;
     if (wait->timer) {
         double limit = timeout < TIMEOUT_MAX ? timeout : TIMEOUT_MAX;
         ops->timer_set(wait->timer, ops->now_ns(call->control->loop) + (uint64_t)(limit * 1e9));
     }
-    look(call);
+    return true;
+}
+
+void wait_go_on(struct call *call, int error, const char *why)
+{
+    if (error) {
+        finish(call, error, why);
+    } else {
+        look(call);
+    }
+}
+
+void wait_begin(struct call *call, const char *guest, double timeout)
+{
+    if (wait_listen(call, guest, timeout)) {
+        look(call);
+    }
 }
 
 void wait_look(struct control *control)

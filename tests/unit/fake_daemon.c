@@ -76,10 +76,16 @@ static int later(struct daemon *daemon, daemon_done *done, void *self, int ret)
 
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
 {
-    return verb(daemon, error,
-                "add-guest %.60s devices=%u first=%.100s slots=%u wait=%d type=%d stuck=%llu from=%.40s",
-                spec->domain, spec->device_count, spec->device_count ? spec->devices[0].text : "",
-                spec->slots, spec->wait, spec->type, (unsigned long long)spec->stuck_ms, spec->origin);
+    int ret = verb(daemon, error,
+                   "add-guest %.60s devices=%u first=%.100s slots=%u wait=%d type=%d stuck=%llu from=%.40s",
+                   spec->domain, spec->device_count, spec->device_count ? spec->devices[0].text : "",
+                   spec->slots, spec->wait, spec->type, (unsigned long long)spec->stuck_ms, spec->origin);
+
+    if (!ret && daemon->stillborn) {
+        fake_daemon_tell(daemon, EVENT_GUEST_STATE, "failed");
+        daemon->known = false;
+    }
+    return ret;
 }
 
 int daemon_remove_guest(struct daemon *daemon, const char *domain, daemon_done *done, void *self,

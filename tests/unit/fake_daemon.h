@@ -21,6 +21,7 @@ struct daemon {
     struct loop_task *task;
     unsigned guests;            /* how many are shown */
     bool known;                 /* there is a guest "g1" */
+    bool stillborn;             /* it fails, and is forgotten, within the call that adds it */
     struct guest_status status; /* of it */
     unsigned logged;
     trace_sink *sink; /* of the trace that runs; NULL: none */

@@ -348,7 +348,17 @@ START_TEST(attach_answers_when_served)
     rig.fake.fail = EEXIST;
     ck_has(ask(&peer, "{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"]}}"),
            "the fake refuses");
+    ck_assert(list_empty(&rig.control->calls));
     part(&peer);
+}
+END_TEST
+
+START_TEST(attach_says_why_when_the_guest_fails_at_once)
+{
+    strcpy(rig.fake.status.why, "no such domain");
+    rig.fake.stillborn = true;
+    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"]}}",
+           "it has failed: no such domain");
 }
 END_TEST
 
@@ -597,6 +607,7 @@ int main(void)
     tcase_add_test(tc, wait_for_a_guest_that_becomes_known);
     tcase_add_test(tc, waiting_clients_may_go);
     tcase_add_test(tc, attach_answers_when_served);
+    tcase_add_test(tc, attach_says_why_when_the_guest_fails_at_once);
     tc = new_case(suite, "events");
     tcase_add_test(tc, events_for_those_who_asked);
     tcase_add_test(tc, events_are_dropped_and_counted);
