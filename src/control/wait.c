@@ -14,7 +14,8 @@ struct wait {
     struct loop_timer *timer; /* NULL: waits without limit */
     double timeout;           /* seconds */
     bool failed;
-    char why[280];
+    char domain[128]; /* as it was added; empty: not seen yet */
+    char why[240];    /* what it said last */
 };
 
 static void wait_free(struct call *call)
@@ -51,7 +52,7 @@ static void look(struct call *call)
     char why[280];
 
     if (wait->failed) {
-        snprintf(why, sizeof(why), "%s", wait->why);
+        snprintf(why, sizeof(why), "it has failed%s%s", wait->why[0] ? ": " : "", wait->why);
         finish(call, -EIO, why);
     } else if (daemon_guest_status(call->control->daemon, wait->guest, &status, &error)) {
         if (!wait->timer) { /* with a time limit it may still become known */
@@ -134,24 +135,31 @@ void wait_look(struct control *control)
     }
 }
 
-/* Its reason is known only while the guest is: the event is told before it is forgotten. */
-void wait_hear(struct control *control, const struct daemon_event *event)
+/* A guest that fails tells its reason while it ends, and may be forgotten when its end is told. */
+static void note(struct wait *wait, const struct daemon_event *event, struct daemon *daemon)
 {
     struct guest_status status;
+    struct iod_error error;
+
+    if (!daemon_guest_status(daemon, wait->guest, &status, &error) && !strcmp(status.domain, event->domain)) {
+        snprintf(wait->domain, sizeof(wait->domain), "%s", status.domain);
+        snprintf(wait->why, sizeof(wait->why), "%s", status.why);
+    }
+    wait->failed = wait->failed || (!strcmp(event->text, "failed") && !strcmp(wait->domain, event->domain));
+}
+
+void wait_hear(struct control *control, const struct daemon_event *event)
+{
     struct call *call;
 
     control->loop->ops->task_soon(control->look);
-    if (event->kind != EVENT_GUEST_STATE || strcmp(event->text, "failed")) {
+    if (event->kind != EVENT_GUEST_STATE) {
         return;
     }
     list_for_each(call, &control->calls, struct call, link)
     {
-        struct wait *wait = call->self;
-        if (call->forget == forget && !daemon_guest_status(control->daemon, wait->guest, &status, NULL) &&
-            !strcmp(status.domain, event->domain)) {
-            wait->failed = true;
-            snprintf(wait->why, sizeof(wait->why), "it has failed%s%s", status.why[0] ? ": " : "",
-                     status.why);
+        if (call->forget == forget) {
+            note(call->self, event, control->daemon);
         }
     }
 }

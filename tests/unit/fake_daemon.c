@@ -82,8 +82,9 @@ int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struc
                    spec->slots, spec->wait, spec->type, (unsigned long long)spec->stuck_ms, spec->origin);
 
     if (!ret && daemon->stillborn) {
-        fake_daemon_tell(daemon, EVENT_GUEST_STATE, "failed");
+        fake_daemon_tell(daemon, EVENT_GUEST_STATE, "detaching");
         daemon->known = false;
+        fake_daemon_tell(daemon, EVENT_GUEST_STATE, "failed");
     }
     return ret;
 }
