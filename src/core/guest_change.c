@@ -57,9 +57,21 @@ bool letting_go(struct daemon *daemon)
 
 /* ---- one addition ---- */
 
+/* Its owner has gone, and the host waits for its open all the same. */
+static void opened_for_nobody(void *self, struct iod_device *device, int error, const char *why)
+{
+    (void)self;
+    (void)device;
+    (void)error;
+    (void)why;
+}
+
 static void addition_free(struct addition *addition)
 {
     struct loop *loop = addition->owner->daemon->loop;
+    if (addition->device) {
+        addition->device->opened = opened_for_nobody;
+    }
     list_remove(&addition->link);
     loop->ops->task_remove(addition->task);
     loop->ops->timer_remove(addition->retry);
@@ -294,6 +306,10 @@ static void make_missing(struct guest *owner, struct guest *host)
         struct addition *addition = addition_find(owner, id);
         struct iod_error error;
         if (device && device->owner == owner) {
+            if (addition && !addition->device && !device->detach) { /* made with all the others, while they were opened */
+                answer_give(addition->answer, 0, NULL);
+                addition_free(addition);
+            }
             continue; /* there, or on its way out: then its end brings us here again */
         }
         if (!addition) {

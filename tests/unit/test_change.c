@@ -419,6 +419,37 @@ START_TEST(lock_passes_at_reboot)
 }
 END_TEST
 
+/* A device is added while its guest waits for a lock: the whole guest is made anew, with the device in it. */
+START_TEST(added_while_the_lock_is_awaited)
+{
+    struct fake_xen *fake = rig_start(true);
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    struct device_spec spec;
+    rig_domains("7=web");
+    rig_add(fake, RIG_SPEC("7", false, NULL, DISK ",lock=image"));
+    rig_expect(fake, "7", "running", true);
+    knobs.slow = true;
+    fake_mark_dead(fake, 7);
+    rig_add(fake, RIG_SPEC("8", false, NULL, DISK ",lock=image"));
+    rig_domains("8=web");
+    rig_expect(fake, "8", "attaching", false);
+    device_spec_parse(&spec, MORE, &error);
+    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "8", &spec, rig_done, &answer, &error), 0);
+    device_spec_finish(&spec);
+    fake_run_ms(fake, 100);
+    ck_assert(!answer.done);
+    knobs.slow = false;
+    knob_finish(rig_knob(fake, "7", "one"));
+    rig_expect(fake, "8", "running", true);
+    fake_run_ms(fake, 20);
+    ck_assert(answer.done && answer.error == 0);
+    rig_remove_device(fake, "8", "two", REMOVAL_ASK, NULL); /* nothing of the addition is left */
+    rig_add_device(fake, "8", MORE, NULL);
+    rig_stop(fake);
+}
+END_TEST
+
 /* A domain that ends while its guest waits for a lock. */
 START_TEST(lock_is_not_needed_any_more)
 {
@@ -525,6 +556,41 @@ START_TEST(joined)
 }
 END_TEST
 
+static void nothing(void *self)
+{
+}
+
+/* SIGTERM while a device of the joined one opens, which ends after its owner is no more. */
+START_TEST(joined_opens_at_the_end)
+{
+    struct fake_xen *fake = rig_start(true);
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    struct device_spec spec;
+    rig_domains("7=web");
+    rig_add(fake, RIG_SPEC("7", false, NULL, DISK));
+    rig_add(fake, RIG_SPEC("web", true, NULL, "knob,id=other,base=0xf0002000"));
+    rig_expect(fake, "web", "running", true);
+    device_spec_parse(&spec, MORE ",open=later", &error);
+    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "web", &spec, rig_done, &answer, &error), 0);
+    device_spec_finish(&spec);
+    fake_run_ms(fake, 5);
+    struct knob *knob = rig_knob(fake, "7", "two");
+    ck_assert_ptr_nonnull(knob);
+    daemon_stop(fake_daemon(fake), nothing, NULL);
+    fake_run_ms(fake, 20);
+    ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1); /* the host, which waits for the device */
+    ck_assert(answer.done && answer.error == -ESHUTDOWN);
+    memset(&answer, 0, sizeof(answer));
+    knob_opened(knob, 0);
+    fake_run_ms(fake, 20);
+    ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 0);
+    ck_assert(!answer.done); /* once is enough */
+    ck_assert_uint_eq(knobs.created, knobs.destroyed);
+    fake_free(fake);
+}
+END_TEST
+
 /* The host's own devices fail to open: the other one serves alone. */
 START_TEST(joined_to_one_that_fails)
 {
@@ -595,8 +661,10 @@ static Suite *suite(void)
     tcase_add_test(c, renamed_while_attaching);
     tcase_add_loop_test(c, paused_and_resumed, 0, 2);
     tcase_add_test(c, lock_passes_at_reboot);
+    tcase_add_test(c, added_while_the_lock_is_awaited);
     tcase_add_loop_test(c, lock_is_not_needed_any_more, 0, 2);
     tcase_add_loop_test(c, joined, 0, 5);
+    tcase_add_test(c, joined_opens_at_the_end);
     tcase_add_test(c, joined_to_one_that_fails);
     tcase_add_test(c, joined_while_attaching);
     tcase_add_test(c, joined_with_the_same_id);
