@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* `events` and `trace`: what goes on, live, until ^C or the end of the daemon. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,8 +52,11 @@ static enum status follow(struct connection *connection, void (*print)(void *sel
     while ((event = connection_next(connection))) {
         print(self, event);
         json_decref(event);
-        if (ferror(stdout)) { /* `| head` */
-            return STATUS_OK;
+        if (ferror(stdout)) {
+            if (errno == EPIPE) { /* `| head` */
+                clearerr(stdout);
+            }
+            return STATUS_OK; /* or main says that it is not */
         }
     }
     fprintf(stderr, "ioreqctl: ioreqd closed the connection\n");

@@ -365,7 +365,8 @@ static enum status check(const struct action *action, const struct options *opti
         return STATUS_USAGE;
     }
     if (options->count < action->min || options->count > action->max) {
-        return say_usage("usage: ioreqctl %s %s", action->name, action->arguments ? action->arguments : "");
+        bool any = action->arguments && action->arguments[0];
+        return say_usage("usage: ioreqctl %s%s%s", action->name, any ? " " : "", any ? action->arguments : "");
     }
     return STATUS_OK;
 }
@@ -407,13 +408,23 @@ static enum status run(struct options *options, int argc, char **argv)
     return status;
 }
 
+/* A full disk is a failure, for what was written is used in place of the last one; `| head` is none. */
+static enum status finish_output(enum status status)
+{
+    errno = 0;
+    if ((fflush(stdout) || ferror(stdout)) && errno != EPIPE && !status) {
+        return say_failed("the output can't be written%s%s", errno ? ": " : "", errno ? strerror(errno) : "");
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {.socket = CONTROL_SOCKET, .timeout = -1, .interval = -1};
 
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);
-    enum status status = run(&options, argc, argv);
+    enum status status = finish_output(run(&options, argc, argv));
     free(options.devices);
     free(options.probes);
     return status;
