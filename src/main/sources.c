@@ -68,7 +68,7 @@ int sources_reload(const struct command_line *line, struct logger *logger, struc
         return ret;
     }
     ret = sources_apply(daemon, &config, error);
-    if (!ret && config.has_log_level) {
+    if (!ret && config.has_log_level && !line->log_given) { /* what the command line says wins */
         daemon_set_log_level(daemon, config.log_level);
     }
     config_finish(&config);
