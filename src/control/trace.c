@@ -256,7 +256,7 @@ static int find_probes(json_t *arguments, uint32_t *probes, struct iod_error *er
         const char *name = json_string_value(json_array_get(list, i));
         int probe = probe_find(name);
         if (probe < 0) {
-            return iod_fail(error, EINVAL, "trace: there is no probe '%.40s'; the command probes lists them",
+            return iod_fail(error, EINVAL, "trace: there is no probe '%.40s'; ioreqctl(1) lists them",
                             name);
         }
         *probes |= UINT32_C(1) << probe;
