@@ -212,6 +212,9 @@ static void change_guest(struct guest *guest, struct guest_spec *wanted)
     struct guest_spec old = guest->spec;
     guest->spec = *wanted;
     *wanted = old; /* freed with the plan */
+    if (guest->state == GUEST_WAITING) {
+        guest->type = guest->spec.type;
+    }
     additions_retry(guest);
     guest_try_again(guest);
     guest_reconcile(guest);

@@ -131,6 +131,9 @@ START_TEST(a_bad_list_changes_nothing)
     pvh = WEB(A);
     pvh.type = GUEST_PVH;
     APPLY(fake, pvh);
+    rig_domains("8=web");
+    rig_expect(fake, "web", "running", true);
+    ck_assert_int_eq(guest_type(guest_find(fake_daemon(fake), "web", &(struct iod_error){ 0 })), GUEST_PVH);
     rig_stop(fake);
 }
 END_TEST
