@@ -168,8 +168,8 @@ json_t *json_inspector_finish(struct json_inspector *inspector);
  */
 void wait_begin(struct call *call, const char *guest, double timeout);
 /*
- * The same in two steps, around what makes the guest known: it may fail, and be forgotten, in that very call. False:
- * out of memory, and the call has ended. An error of what is between them ends the call.
+ * The same in two steps, around what makes the guest known: it may fail, and be forgotten, in that very
+ * call. False: out of memory, and the call has ended. An error of what is between them ends the call.
  */
 bool wait_listen(struct call *call, const char *guest, double timeout);
 void wait_go_on(struct call *call, int error, const char *why);

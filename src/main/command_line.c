@@ -373,10 +373,25 @@ static void set_defaults(struct command_line *line)
 
 static int check(struct command_line *line, struct iod_error *error)
 {
+    if (line->dtb && line->command != COMMAND_CHECK) {
+        return iod_fail(error, EINVAL,
+                        "--dtb %.80s: is for --check; a guest's tree is named in the file of --config", line->dtb);
+    }
+    if (line->command == COMMAND_HELP || line->command == COMMAND_VERSION) {
+        return 0;
+    }
     if (line->command != COMMAND_RUN && line->command != COMMAND_SERVICE) {
-        return line->command == COMMAND_LIST && line->guest_count
-                   ? iod_fail(error, EINVAL, "--list: the guest is named in its file: expected no --domain")
-                   : 0;
+        return !line->guest_count
+                   ? 0
+                   : iod_fail(error, EINVAL,
+                              "--domain %.60s: expected none with --check, --preflight, --print-dt and --list: "
+                              "they take guests from their file or argument",
+                              line->guests[0].domain);
+    }
+    if (line->control_group && !line->control) {
+        return iod_fail(error, EINVAL,
+                        "--control-group %.60s: there is no control socket: expected --control PATH",
+                        line->control_group);
     }
     if (line->command == COMMAND_RUN && !line->guest_count && !line->config && !line->host_dtb) {
         return iod_fail(error, EINVAL,

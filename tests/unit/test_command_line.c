@@ -174,6 +174,15 @@ START_TEST(refusals_say_what_was_expected)
     refused("--domain 5 --device x y", "y: expected an option");
     refused("--domain 5 --wait=1 --device x", "--wait=1");
     refused("--domain 5 --device x,=", "expected key=value");
+    refused("--service --dtb a.dtb", "--dtb a.dtb: is for --check");
+    refused("--check a.conf --domain 5 --device x", "expected none with --check");
+    refused("--preflight --domain 5 --device x", "expected none with --check, --preflight");
+    refused("--control-group g --domain 5 --device x", "there is no control socket");
+    refused("--service --control none --control-group g", "there is no control socket");
+    ck_assert_int_eq(parse("--service --control-group g"), 0);
+    command_line_finish(&line);
+    ck_assert_int_eq(parse("--check a.conf --dtb a.dtb"), 0);
+    command_line_finish(&line);
 }
 END_TEST
 

@@ -365,8 +365,8 @@ static enum status check(const struct action *action, const struct options *opti
         return STATUS_USAGE;
     }
     if (options->count < action->min || options->count > action->max) {
-        bool any = action->arguments && action->arguments[0];
-        return say_usage("usage: ioreqctl %s%s%s", action->name, any ? " " : "", any ? action->arguments : "");
+        const char *words = action->arguments ? action->arguments : "";
+        return say_usage("usage: ioreqctl %s%s%s", action->name, words[0] ? " " : "", words);
     }
     return STATUS_OK;
 }
