@@ -63,8 +63,9 @@ bool device_asked(const struct iod_device *device)
 
 void device_let_go(struct iod_device *device)
 {
-    if (!device->asking) {
-        return; /* the guest took too long, or does it of itself: it may switch the slot on again */
+    if (!device->asking || device->detach) {
+        /* It took too long, or does it of itself (it may switch the slot on again), or the device goes anyway. */
+        return;
     }
     struct answer *answer = forget(device);
     struct guest *owner = device->owner;

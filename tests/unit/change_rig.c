@@ -24,6 +24,7 @@ static uint64_t knob_read(void *self, uint64_t offset, unsigned width)
 static void knob_write(void *self, uint64_t offset, unsigned width, uint64_t value)
 {
     ((struct knob *)self)->driven = value != 0;
+    ((struct knob *)self)->asks = value == 2;
 }
 
 static const struct iod_region_ops knob_ops = {
@@ -34,7 +35,7 @@ static bool part_removable(struct device_part *part, struct iod_error *error)
 {
     struct knob *knob = list_entry(part, struct knob, part);
     if (knob->driven) {
-        iod_fail(error, EBUSY, "the guest turns it");
+        iod_fail(error, knob->asks ? EINPROGRESS : EBUSY, "the guest turns it");
     }
     return !knob->driven;
 }

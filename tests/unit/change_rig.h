@@ -22,6 +22,7 @@ struct knob {
     const char *lock;
     bool locked, io; /* io: a quiesce waits for knob_finish */
     bool driven;     /* its driver is at work: not removable */
+    bool asks;       /* but can be asked to let go of it (the guest wrote 2) */
 };
 extern struct knobs {
     unsigned created, destroyed, started;

@@ -193,6 +193,33 @@ START_TEST(asked_and_forced)
 END_TEST
 
 /* Before its domain is there, and while it is being attached. */
+/* The guest was asked, and lets go of a device that is on its way out for another reason already. */
+START_TEST(let_go_twice)
+{
+    struct fake_xen *fake = start_web();
+    struct rig_answer answer = { 0 };
+    struct iod_error error = { 0 };
+    struct iod_device *device = rig_knob(fake, "web", "one")->device;
+    fake_out(fake, KNOB, 4, 2);
+    ck_assert_int_eq(daemon_remove_device(fake_daemon(fake), "web", "one", REMOVAL_ASK, rig_done, &answer, &error), 0);
+    ck_assert(device_asked(device));
+    knobs.slow = true;
+    struct guest *guest = guest_find(fake_daemon(fake), "web", &error);
+    spec_drop(&guest->spec, "one"); /* as a list does that lacks it */
+    guest_reconcile(guest);
+    struct detach *detach = device->detach;
+    ck_assert_ptr_nonnull(detach);
+    device_let_go(device);
+    ck_assert_ptr_eq(device->detach, detach);
+    knobs.slow = false;
+    knob_finish(rig_knob(fake, "web", "one"));
+    fake_run_ms(fake, 20);
+    ck_assert(answer.done);
+    ck_assert_ptr_null(rig_knob(fake, "web", "one"));
+    rig_stop(fake);
+}
+END_TEST
+
 START_TEST(devices_of_a_guest_that_waits)
 {
     struct fake_xen *fake = rig_start(true);
@@ -652,6 +679,7 @@ static Suite *suite(void)
     tcase_add_test(c, a_device_that_opens_late_or_never);
     tcase_add_test(c, a_range_that_is_refused);
     tcase_add_test(c, asked_and_forced);
+    tcase_add_test(c, let_go_twice);
     tcase_add_test(c, devices_of_a_guest_that_waits);
     tcase_add_test(c, guests_go);
     tcase_add_test(c, removed_while_it_dies);
