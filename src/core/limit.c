@@ -192,12 +192,26 @@ void limit_lift(struct guest *guest)
     dispatch_resume(guest);
 }
 
+static bool has_work(const struct guest *guest)
+{
+    const struct account *account = &guest->watch.account;
+    return !list_empty(&guest->ready) || !list_empty(&account->tasks) || account->masked;
+}
+
+/* A second in which it had work but no turn, for its last one was dear, does not say that it is calm. */
+static unsigned calm_seconds(const struct guest *guest)
+{
+    const struct account *account = &guest->watch.account;
+    bool held_up = has_work(guest) && account->turn_at_ns < account->window_ns;
+    return account->points >= CALM_POINTS ? 0 : held_up ? account->calm_s : account->calm_s + 1;
+}
+
 /* A second of its time as a limited guest is over. */
 static void second_over(struct guest *guest, uint64_t now)
 {
     struct account *account = &guest->watch.account;
     char text[160];
-    account->calm_s = account->points < CALM_POINTS ? account->calm_s + 1 : 0;
+    account->calm_s = calm_seconds(guest);
     next_window(guest, now);
     if (account->calm_s < account->hold_s && !guest->spec.unlimited) {
         return;
@@ -291,12 +305,6 @@ void limit_device_ends(struct iod_device *device)
 }
 
 /* ---- turns ---- */
-
-static bool has_work(const struct guest *guest)
-{
-    const struct account *account = &guest->watch.account;
-    return !list_empty(&guest->ready) || !list_empty(&account->tasks) || account->masked;
-}
 
 static void earn(struct guest *guest, uint64_t now)
 {

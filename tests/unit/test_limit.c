@@ -79,6 +79,21 @@ START_TEST(limit_ends)
 }
 END_TEST
 
+/* What costs so much that it has no turn for seconds is not calm then: it had no chance to be anything else. */
+START_TEST(debt_is_not_calm)
+{
+    struct account *account = &guest->watch.account;
+    attack();
+    limit_spend(guest, 45000000); /* 4.5 s at 1 % */
+    fake_begin_out(fake, FIRST + PLAIN, 1, 1);
+    fake_run_ms(fake, 4200);
+    ck_assert(account->limited);
+    ck_assert_uint_eq(account->calm_s, 0);
+    fake_run(fake, unlimited, NULL); /* served, and calm */
+    ck_assert_uint_ge(now_ns() - account->began_ns, 7000000000u);
+}
+END_TEST
+
 static void nothing(void *self)
 {
 }
@@ -160,6 +175,7 @@ int main(void)
     tcase_add_test(limits, what_is_charged);
     tcase_add_test(limits, attacker_is_limited);
     tcase_add_test(limits, limit_ends);
+    tcase_add_test(limits, debt_is_not_calm);
     tcase_add_loop_test(limits, sense_is_never_limited, 0, 2);
     tcase_add_test(ending, limited_to_the_end);
     suite_add_tcase(suite, limits);
