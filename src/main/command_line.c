@@ -375,7 +375,8 @@ static int check(struct command_line *line, struct iod_error *error)
 {
     if (line->dtb && line->command != COMMAND_CHECK) {
         return iod_fail(error, EINVAL,
-                        "--dtb %.80s: is for --check; a guest's tree is named in the file of --config", line->dtb);
+                        "--dtb %.80s: is for --check; a guest's tree is named in the file of --config",
+                        line->dtb);
     }
     if (line->command == COMMAND_HELP || line->command == COMMAND_VERSION) {
         return 0;
@@ -384,8 +385,8 @@ static int check(struct command_line *line, struct iod_error *error)
         return !line->guest_count
                    ? 0
                    : iod_fail(error, EINVAL,
-                              "--domain %.60s: expected none with --check, --preflight, --print-dt and --list: "
-                              "they take guests from their file or argument",
+                              "--domain %.60s: expected none with --check, --preflight, --print-dt and "
+                              "--list: they take guests from their file or argument",
                               line->guests[0].domain);
     }
     if (line->control_group && !line->control) {
