@@ -212,7 +212,8 @@ static enum status run_stats(struct connection *connection, const struct options
     json_t *value;
 
     if (options->prometheus) {
-        return run_prometheus(connection);
+        return options->count || options->json ? say_usage("stats: --prometheus is of all guests, and no JSON")
+                                               : run_prometheus(connection);
     }
     enum status status = connection_list(connection, "stats", guest_arguments(options), "guests", &value);
     if (!status && options->json) {
@@ -320,7 +321,7 @@ static const struct action {
     {"pause", "GUEST", "stop its devices, their I/O finished", 1, 1, run_pause},
     {"resume", "GUEST", "start them again", 1, 1, run_resume},
     {"resize", "GUEST ID", "tell the guest the disk's new size", 2, 2, run_resize},
-    {"stats", "[GUEST] [--prometheus]", "counters", 0, 1, run_stats},
+    {"stats", "[GUEST | --prometheus]", "counters", 0, 1, run_stats},
     {"latency", "[on|off|reset] [GUEST]", "how long vCPUs wait", 0, 2, run_latency},
     {"stuck", "[GUEST]", "accesses that wait now", 0, 1, run_stuck},
     {"trace", "[GUEST] [--pcapng FILE]", "each step of accesses, live", 0, 1, run_trace},
