@@ -34,7 +34,7 @@ struct guest {
     const struct config_space_ops *bus_ops;
     bool claimed[65536]; /* by sbdf */
     uint16_t foreign; /* this function is another emulator's; 0: none */
-    uint8_t memory[FAKE_MEMORY];
+    uint8_t memory[FAKE_MEMORY] __attribute__((aligned(16))); /* what lies in it is aligned as in a guest */
     struct {
         uint64_t address;
         uint32_t data;
