@@ -62,6 +62,20 @@ static int parse_pair(struct device_spec *spec, const char **at, struct iod_erro
     return add_pair(spec, strndup(key, length), value, error);
 }
 
+/* It stands in records, events and messages, and in buffers of a known size. */
+static int check_id(const struct device_spec *spec, struct iod_error *error)
+{
+    const char *id = device_spec_get(spec, "id");
+    size_t length = id ? strlen(id) : 1;
+    bool good = length > 0 && length <= DEVICE_ID_MAX;
+    for (const char *at = id; at && good && *at; at++) {
+        good = *at > 0x20 && *at < 0x7f;
+    }
+    return good ? 0
+                : iod_fail(error, EINVAL, "device '%.40s': id=%.60s: expected 1 to %u printable characters, no blanks",
+                           spec->name, id, DEVICE_ID_MAX);
+}
+
 int device_spec_parse(struct device_spec *spec, const char *text, struct iod_error *error)
 {
     *spec = (struct device_spec){0};
@@ -81,7 +95,7 @@ int device_spec_parse(struct device_spec *spec, const char *text, struct iod_err
             return result;
         }
     }
-    return 0;
+    return check_id(spec, error);
 }
 
 void device_spec_finish(struct device_spec *spec)

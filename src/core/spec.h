@@ -16,6 +16,8 @@ struct option_pair {
     bool used; /* scratch for whoever looks for unknown keys */
 };
 
+#define DEVICE_ID_MAX 63u /* characters of an id= */
+
 /* `NAME,key=value,...`; in a value a comma is doubled. */
 struct device_spec {
     char *text;   /* as given, for messages */

@@ -50,6 +50,9 @@ static const struct {
     {"d,readonly", "'readonly' is not an option; expected key=value"},
     {"d,=x", "'=x' is not an option"},     {"d,a b=c", "'a b=c' is not an option"},
     {"d,path=/a,b", "a comma in a value is doubled"},
+    {"d,id=", "id=: expected 1 to 63"},    {"d,id=a b", "no blanks"},
+    {"d,id=a\nclaim=x", "no blanks"},
+    {"d,id=0123456789012345678901234567890123456789012345678901234567890123", "expected 1 to 63"},
 };
 
 START_TEST(refuses)
