@@ -103,6 +103,9 @@ static int reload(void *self, struct iod_error *error)
 {
     struct application *app = self;
 
+    if (app->stopping) { /* systemd must not hear that it is ready again */
+        return iod_fail(error, EBUSY, "ioreqd is ending");
+    }
     service_reloading(app->service);
     int ret = sources_reload(app->line, app->logger, app->daemon, error);
     service_ready(app->service);
