@@ -142,7 +142,7 @@ static void print_numbers(FILE *to, const json_t *record)
 {
     static const char *const names[][3] = {
         {"pop", "head", "bytes"},         {"push", "head", "written"},      {"interrupt", "used", NULL},
-        {"submit", "operation", "bytes"}, {"finish", "operation", "error"}, {"commit", "calls", NULL},
+        {"submit", "operation", "bytes"}, {"finish", "operation", "error"},
         {"miss", "frame", "pages"},       {"invalidate", "held", "in-use"},
     };
 
