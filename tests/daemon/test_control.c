@@ -158,7 +158,7 @@ START_TEST(a_guest_is_attached_and_detached)
         ck_assert_uint_eq(info.foreign_pages, 0);
     }
     ctl(1, "no guest", "detach", domid, NULL);
-    ctl(1, "777", "attach", "777", "--type", "pvh", DEBUGCON, NULL);
+    ctl(1, "it has failed: no such domain", "attach", "777", "--type", "pvh", DEBUGCON, NULL);
     ctl(1, "expected at least one device", "attach", "777", NULL);
     ctl(0, "", "wait", f.domid, NULL);
     mock_guest_free(other);
