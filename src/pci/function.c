@@ -39,7 +39,7 @@ static bool function_removable(struct device_part *part, struct iod_error *error
 {
     struct iod_pci *pci = from_part(part);
 
-    return !pci->port || pci_port_removable(pci->port, error);
+    return pci->port ? pci_port_removable(pci->port, error) : pci_port_empty(pci, error);
 }
 
 static void function_reset(struct device_part *part)

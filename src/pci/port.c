@@ -225,6 +225,23 @@ bool pci_port_removable(struct pci_port *port, struct iod_error *error)
     return false;
 }
 
+bool pci_port_empty(const struct iod_pci *pci, struct iod_error *error)
+{
+    struct pci_port *port;
+
+    if (!pci->bus) {
+        return true;
+    }
+    list_for_each(port, &pci->bus->ports, struct pci_port, link) {
+        if (port->pci == pci && port->child) {
+            iod_fail(error, EBUSY, "%s: %s is plugged in there: remove that first", iod_device_id(pci->device),
+                     iod_device_id(port->child->device));
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- power ---- */
 
 static void power_off_done(void *self)

@@ -27,5 +27,7 @@ void pci_port_unplug(struct pci_port *port);
  * guest was asked (attention button), device_let_go() follows if it agrees; -EBUSY: it does not listen.
  */
 bool pci_port_removable(struct pci_port *port, struct iod_error *error);
+/* May this function itself go? False with -EBUSY: it is a port, and something is plugged in. */
+bool pci_port_empty(const struct iod_pci *pci, struct iod_error *error);
 
 #endif

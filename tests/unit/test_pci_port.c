@@ -169,6 +169,8 @@ START_TEST(the_guest_lets_go)
 
     fake_start(device);
     write_port(PCI_EXP_SLTSTA, 2, 0xffff);
+    part = fake_part(port_device, "pci");
+    ck_assert(!part->ops->removable(part, &error));
     part = fake_part(device, "pci");
     ck_assert(part->ops->removable(part, &error)); /* nobody drives it */
     guest->bus_ops->write(guest->bus, CHILD, PCI_COMMAND, 2, PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY);
@@ -195,6 +197,8 @@ START_TEST(the_guest_lets_go)
     ck_assert_uint_eq(device->let_go, 1);
     fake_device_free(device);
     ck_assert(!(read_port(PCI_EXP_SLTSTA, 2) & PCI_EXP_SLTSTA_PDS));
+    part = fake_part(port_device, "pci");
+    ck_assert(part->ops->removable(part, &error));
 }
 END_TEST
 
@@ -227,6 +231,9 @@ START_TEST(the_port_goes_first)
     fake_start(device);
     device->slow = true;
     write_port(PCI_EXP_SLTCTL, 2, read_port(PCI_EXP_SLTCTL, 2) | PCI_EXP_SLTCTL_PCC);
+    struct device_part *part = fake_part(port_device, "pci");
+    ck_assert(!part->ops->removable(part, &error)); /* but by force */
+    ck_says(error, "disk is plugged in there");
     class->destroy(port_device);
     free(port_device->self);
     fake_device_free(port_device);
