@@ -60,6 +60,9 @@ static void look(struct call *call)
         }
     } else if (status.served) {
         finish(call, 0, "");
+    } else if (!strcmp(status.state, "failed")) { /* before we began, and stays so until somebody mends it */
+        snprintf(why, sizeof(why), "it has failed%s%s", status.why[0] ? ": " : "", status.why);
+        finish(call, -EIO, why);
     }
 }
 

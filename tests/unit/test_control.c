@@ -353,6 +353,14 @@ START_TEST(attach_answers_when_served)
 }
 END_TEST
 
+START_TEST(wait_for_one_that_failed_before)
+{
+    rig.fake.status.state = "failed";
+    strcpy(rig.fake.status.why, "no such image");
+    expect("{\"execute\":\"wait\",\"arguments\":{\"guest\":\"g1\"}}", "it has failed: no such image");
+}
+END_TEST
+
 START_TEST(attach_says_why_when_the_guest_fails_at_once)
 {
     strcpy(rig.fake.status.why, "no such domain");
@@ -607,6 +615,7 @@ int main(void)
     tcase_add_test(tc, wait_for_a_guest_that_becomes_known);
     tcase_add_test(tc, waiting_clients_may_go);
     tcase_add_test(tc, attach_answers_when_served);
+    tcase_add_test(tc, wait_for_one_that_failed_before);
     tcase_add_test(tc, attach_says_why_when_the_guest_fails_at_once);
     tc = new_case(suite, "events");
     tcase_add_test(tc, events_for_those_who_asked);
