@@ -70,7 +70,12 @@ static void show_functions(struct inspector *inspector, const struct server *ser
         }
         const struct iod_device *device = guest->bus ? guest->bus_ops->owner(guest->bus, claim->sbdf) : NULL;
         inspector->begin_object(inspector, NULL);
-        snprintf(text, sizeof(text), "%02x.%x", (claim->sbdf >> 3) & 0x1f, claim->sbdf & 7);
+        unsigned bus = claim->sbdf >> 8, slot = (claim->sbdf >> 3) & 0x1f, function = claim->sbdf & 7;
+        if (bus) {
+            snprintf(text, sizeof(text), "%02x:%02x.%x", bus, slot, function);
+        } else {
+            snprintf(text, sizeof(text), "%02x.%x", slot, function);
+        }
         inspector->text(inspector, "addr", text);
         if (device) {
             inspector->text(inspector, "device", device->id);

@@ -77,7 +77,12 @@ static void function_inspect(const struct device_part *part, struct inspector *i
     const struct iod_pci *pci = list_entry(part, struct iod_pci, part);
     char addr[16];
 
-    snprintf(addr, sizeof(addr), "%02x.%x", pci->devfn / PCI_FUNCTIONS, pci->devfn % PCI_FUNCTIONS);
+    if (pci->port) {
+        inspector->number(inspector, "slot", pci_port_number(pci->port));
+        snprintf(addr, sizeof(addr), "%02x:00.0", pci->claimed >> 8); /* bus 0: the guest has not numbered it yet */
+    } else {
+        snprintf(addr, sizeof(addr), "%02x.%x", pci->devfn / PCI_FUNCTIONS, pci->devfn % PCI_FUNCTIONS);
+    }
     inspector->text(inspector, "addr", addr);
     inspector->number(inspector, "vendor", pci_get16(pci, PCI_VENDOR_ID));
     inspector->number(inspector, "device", pci_get16(pci, PCI_DEVICE_ID));

@@ -2,10 +2,13 @@
 /* A root port as the guest's pciehp sees it: bus numbers, presence, link, power, button, messages. */
 #include <errno.h>
 #include <linux/pci_regs.h>
+#include <stdio.h>
+#include <string.h>
 
 #include <ioreqd/module.h>
 #include <ioreqd/pci.h>
 
+#include "core/inspect.h"
 #include "fake_guest.h"
 #include "pci/modules.h"
 #include "pci/port.h"
@@ -109,6 +112,47 @@ static bool link_up(void)
     return read_port(PCI_EXP_LNKSTA, 2) & PCI_EXP_LNKSTA_DLLLA;
 }
 
+/* ---- what an operator sees ---- */
+
+static char shown_addr[16];
+static uint64_t shown_slot;
+
+static void show_text(struct inspector *inspector, const char *key, const char *value)
+{
+    if (key && strcmp(key, "addr") == 0) {
+        snprintf(shown_addr, sizeof(shown_addr), "%s", value);
+    }
+}
+
+static void show_number(struct inspector *inspector, const char *key, uint64_t value)
+{
+    shown_slot = key && strcmp(key, "slot") == 0 ? value : shown_slot;
+}
+
+static void show_boolean(struct inspector *inspector, const char *key, bool value)
+{
+}
+
+static void show_begin(struct inspector *inspector, const char *key)
+{
+}
+
+static void show_end(struct inspector *inspector)
+{
+}
+
+static void expect_shown(struct iod_device *device, const char *addr, uint64_t slot)
+{
+    struct inspector inspector = {.begin_object = show_begin, .begin_list = show_begin, .end = show_end,
+                                  .text = show_text, .number = show_number, .boolean = show_boolean};
+    const struct device_part *part = fake_part(device, "pci");
+
+    shown_slot = 0;
+    part->ops->inspect(part, &inspector);
+    ck_assert_str_eq(shown_addr, addr);
+    ck_assert_uint_eq(shown_slot, slot);
+}
+
 START_TEST(it_is_a_root_port)
 {
     ck_assert_uint_eq(fake_config_read(guest, PORT_SLOT, PCI_HEADER_TYPE, 1), PCI_HEADER_TYPE_BRIDGE);
@@ -146,6 +190,8 @@ START_TEST(a_card_comes)
     ck_assert(link_up());
     ck_assert_uint_eq(read_child(0, 4), 0x10421af4);
     ck_assert(guest->claimed[CHILD]);
+    expect_shown(device, "07:00.0", 1);
+    expect_shown(port_device, "04.0", 0);
     /* On another bus it is elsewhere; the old place is given up. */
     fake_config_write(guest, PORT_SLOT, PCI_SECONDARY_BUS, 1, BUS + 1);
     ck_assert(!guest->claimed[CHILD] && guest->claimed[(BUS + 1) << 8]);
