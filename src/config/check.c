@@ -36,6 +36,29 @@ void check_servers(const struct guest_spec *guest, struct findings *findings)
     }
 }
 
+/* A PVH guest finds PCI devices through a host bridge, which another emulator gives it if we don't. */
+static void check_host_bridge(const struct guest_spec *guest, struct findings *findings)
+{
+    unsigned on_pci = 0;
+    if (guest->arch != ARCH_X86 || guest->type != GUEST_PVH || guest->beside) {
+        return;
+    }
+    for (unsigned i = 0; i < guest->device_count; i++) {
+        struct place place;
+        place_of(guest, &guest->devices[i], &place);
+        if (strcmp(guest->devices[i].name, "pci-host") == 0) {
+            return;
+        }
+        on_pci += place.virtio && !place.mmio;
+    }
+    if (on_pci) {
+        findings_add(findings, false, guest->origin,
+                     "add \"pci-host\", or beside = true if another emulator has it",
+                     "domain %.60s: without a pci-host it does not find its PCI devices (%u)", guest->domain,
+                     on_pci);
+    }
+}
+
 /* ---- the core's trial ---- */
 
 struct trial {
@@ -151,6 +174,7 @@ static void check_guest(const struct config_check *check, const struct config *c
     }
     check_places(guest, config->trees[index], bad, findings);
     check_servers(guest, findings);
+    check_host_bridge(guest, findings);
     if (check->check_guest) {
         try_guest(check, guest, bad, findings);
     }
