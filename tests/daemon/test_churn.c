@@ -115,8 +115,12 @@ static void run(void)
     churn.listener.event = event;
     host_do(&host, job_churn, NULL);
     ck_assert_uint_eq(churn.at_warm_fds, churn.at_end_fds);
-    ck_assert_msg(anonymous_kib() < churn.at_warm_kib + SLACK_KIB, "%lu KiB after %u rounds, %lu after %d", anonymous_kib(),
-                  churn.rounds, churn.at_warm_kib, WARM);
+    unsigned long kib = anonymous_kib();
+#ifdef __SANITIZE_ADDRESS__
+    kib = 0; /* it keeps what was freed for a while; what leaks it tells itself, at the end */
+#endif
+    ck_assert_msg(kib < churn.at_warm_kib + SLACK_KIB, "%lu KiB after %u rounds, %lu after %d", kib, churn.rounds,
+                  churn.at_warm_kib, WARM);
 }
 
 static void start(void)
