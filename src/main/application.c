@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "config/config.h"
@@ -269,6 +270,18 @@ static const char *control_path(const struct application *app)
     return strcmp(configured, "none") ? configured : NULL;
 }
 
+/* /run/ioreqd, where no service manager has made it; what else is wrong with the folder is said by control_create. */
+static void make_folder_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash && slash != path ? strndup(path, (size_t)(slash - path)) : NULL;
+
+    if (folder) {
+        mkdir(folder, 0755);
+        free(folder);
+    }
+}
+
 static int make_control(struct application *app, struct iod_error *error)
 {
     const struct command_line *line = app->line;
@@ -277,6 +290,7 @@ static int make_control(struct application *app, struct iod_error *error)
     if (!path) {
         return 0;
     }
+    make_folder_of(path);
     app->control = control_create(app->daemon,
                                   &(struct control_config){
                                       .path = path,
