@@ -95,7 +95,8 @@ static void time_is_up(void *self)
     if (passt->opening) {
         passt->opening = false;
         iod_netdev_done(passt->peer.netdev, 0);
-    } else if (passt->child != NULL && passt->why != NULL) {
+    }
+    if (passt->child != NULL && passt->why != NULL) { /* also while it opens: one that talks nonsense at once may stay */
         passt->killed = true;
         child_kill(passt->child);
     }
