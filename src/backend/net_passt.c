@@ -95,8 +95,7 @@ static void time_is_up(void *self)
     if (passt->opening) {
         passt->opening = false;
         iod_netdev_done(passt->peer.netdev, 0);
-    }
-    if (passt->child != NULL && passt->why != NULL) { /* also while it opens: one that talks nonsense at once may stay */
+    } else if (passt->child != NULL && passt->why != NULL) {
         passt->killed = true;
         child_kill(passt->child);
     }

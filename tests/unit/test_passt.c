@@ -116,30 +116,6 @@ START_TEST(passt_misbehaves)
 }
 END_TEST
 
-/* The same within the time that an open takes: it is ended too, and another one begun. */
-START_TEST(passt_misbehaves_at_once)
-{
-    FILE *file = fopen(path, "we");
-    fprintf(file, "#!/bin/sh\necho $$ >>%s/pids\nprintf '\\377\\377\\377\\377nonsense' >&3\nexec sleep 1000\n", folder);
-    fclose(file);
-    ck_assert_int_eq(chmod(path, 0755), 0);
-    snprintf(options, sizeof(options), "netdev=passt,netdev.binary=%s", path);
-    struct fake_xen *fake = nic_start(options);
-    char command[300];
-    snprintf(command, sizeof(command), "test $(wc -l <%s/pids) -ge 2 && ! grep -q -s '^State:.[RSD]' /proc/$(head -n 1 %s/pids)/status",
-             folder, folder);
-    bool again = false;
-    for (unsigned i = 0; i < 100 && !again; i++) {
-        fake_run_ms(fake, 50);
-        again = system(command) == 0;
-    }
-    ck_assert_msg(again, "%s", fake_log(fake));
-    nic_stop(fake);
-    snprintf(command, sizeof(command), "rm %s/pids", folder);
-    ck_assert_int_eq(system(command), 0);
-}
-END_TEST
-
 START_TEST(passt_that_runs)
 {
     char command[400];
@@ -174,7 +150,6 @@ int main(void)
     tcase_add_test(all, passt_fails);
     tcase_add_test(all, passt_that_runs);
     tcase_add_loop_test(all, passt_misbehaves, 0, 3);
-    tcase_add_test(all, passt_misbehaves_at_once);
     tcase_set_timeout(all, 60);
     suite_add_tcase(suite, all);
     return unit_run(suite);
