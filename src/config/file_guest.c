@@ -12,7 +12,6 @@
 #define UUID "uuid:"
 
 enum {
-    SLOTS_MAX = 28,          /* of a bus of 32: the bridge at 0, and a few for what sits on the bus itself */
     STUCK_MAX_MS = 86400000, /* a day */
 };
 
@@ -202,7 +201,7 @@ static bool read_member(const struct settings *settings, const config_setting_t 
     case GUEST_DEVICES: return read_devices(settings, setting, spec);
     case GUEST_STUCK_LIMIT: return setting_number(settings, setting, 1, STUCK_MAX_MS, &spec->stuck_ms);
     case GUEST_SLOTS:
-        good = setting_number(settings, setting, 0, SLOTS_MAX, &number);
+        good = setting_number(settings, setting, 0, GUEST_SLOTS_MAX, &number);
         spec->slots = (unsigned)number;
         return good;
     default: return read_chosen(settings, setting, member, spec);

@@ -383,7 +383,7 @@ static int set_option(struct xenstore_options *options, const struct option_pair
         options->has_beside = true;
     } else if (strcmp(key, "pci-host") == 0 && option_parse_bool(value, &options->pci_host) == 0) {
         options->has_pci_host = true;
-    } else if (strcmp(key, "slots") == 0 && option_parse_number(value, &number) == 0 && number <= 31) {
+    } else if (strcmp(key, "slots") == 0 && option_parse_number(value, &number) == 0 && number <= GUEST_SLOTS_MAX) {
         options->slots = (unsigned)number;
     } else if (strcmp(key, "map-limit") == 0 && option_parse_size(value, &number) == 0 && number > 0) {
         options->map_limit = number;

@@ -7,7 +7,6 @@
 #include "control/inside.h"
 #include "core/options.h"
 
-#define SLOTS_MAX 16
 #define STUCK_LIMIT_MAX_MS 86400000 /* a day */
 
 /* ---- attach: what --domain and the options behind it say, as arguments ---- */
@@ -53,9 +52,9 @@ static int set_numbers(struct guest_spec *spec, json_t *arguments, struct iod_er
     double slots = argument_number(arguments, "slots", 0), ms = argument_number(arguments, "stuck-limit", 0);
     const char *limit = argument_text(arguments, "map-limit");
 
-    if (slots > SLOTS_MAX || ms > STUCK_LIMIT_MAX_MS) {
+    if (slots > GUEST_SLOTS_MAX || ms > STUCK_LIMIT_MAX_MS) {
         return iod_fail(error, EINVAL,
-                        "attach: expected at most %u slots, and a stuck-limit of at most %u ms", SLOTS_MAX,
+                        "attach: expected at most %u slots, and a stuck-limit of at most %u ms", GUEST_SLOTS_MAX,
                         STUCK_LIMIT_MAX_MS);
     }
     spec->slots = (unsigned)slots;

@@ -39,6 +39,9 @@ enum stuck_policy {
     STUCK_DETACH, /* the device is detached: it is broken */
 };
 
+/* Root ports that a guest may have: of a bus of 32, less the bridge at 0 and what sits on the bus itself. */
+#define GUEST_SLOTS_MAX 28u
+
 struct guest_spec {
     char *domain;          /* domid, name, or "uuid:" and a uuid */
     char *origin;          /* as a device's */

@@ -7,7 +7,6 @@
 #include "core/options.h"
 #include "main/command_line.h"
 
-#define SLOTS_MAX 16
 #define STUCK_LIMIT_MAX_MS UINT64_C(86400000) /* a day */
 
 int command_choice(const char *option, const char *text, const char *const *choices, struct iod_error *error)
@@ -95,7 +94,7 @@ int command_guest_set(struct guest_spec *guest, enum guest_flag flag, const char
     case FLAG_MAP_LIMIT:
         return set_map_limit(guest, text, error);
     case FLAG_SLOTS:
-        ret = set_number(&slots, name, text, SLOTS_MAX, error);
+        ret = set_number(&slots, name, text, GUEST_SLOTS_MAX, error);
         guest->slots = (unsigned)slots;
         return ret;
     case FLAG_STUCK_LIMIT:

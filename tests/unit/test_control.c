@@ -161,8 +161,8 @@ START_TEST(attach_checks_what_the_command_line_checks)
            "\"type\":\"hvm\","
            "\"slots\":1}}",
            "of PVH guests only");
-    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"slots\":17}}",
-           "at most 16 slots");
+    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"slots\":29}}",
+           "at most 28 slots");
     expect(
         "{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"map-limit\":\"x\"}}",
         "map-limit");
