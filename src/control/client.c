@@ -227,15 +227,23 @@ static bool take_input(struct client *client)
     return !is_hung_up(client); /* else it only sends no more: `echo ... | socat` */
 }
 
-/* Carries out a command if it is this client's turn; does it want another turn? */
+/*
+ * Carries out a command if it is this client's turn; does it want another turn? Who waits longest is the next: one that
+ * sends without end waits behind all the others after each command.
+ */
 static bool take_turn(struct client *client)
 {
     struct control *control = client->control;
 
     if (client->call || !client->in.length || client->out.length > OUT_HIGH) {
+        list_remove(&client->waiting);
         return false;
     }
-    if (!control->taken) {
+    if (list_empty(&client->waiting)) {
+        list_add_tail(&control->waiting, &client->waiting);
+    }
+    if (!control->taken && control->waiting.next == &client->waiting) {
+        list_remove(&client->waiting);
         control->taken = true;
         control->loop->ops->task_again(control->next_turn);
         return step(client);
@@ -291,7 +299,7 @@ static void greet(struct client *client)
     json_decref(message);
 }
 
-bool client_create(struct control *control, int fd)
+bool client_create(struct control *control, int fd, bool member)
 {
     const struct loop_ops *ops = control->loop->ops;
     struct client *client = calloc(1, sizeof(*client));
@@ -302,8 +310,11 @@ bool client_create(struct control *control, int fd)
     }
     client->control = control;
     client->fd = fd;
+    client->member = member;
+    list_init(&client->waiting);
     list_add_tail(&control->clients, &client->link);
     control->client_count++;
+    control->member_count += member;
     client->turn = ops->task_add(control->loop, turn, client);
     client->stalled = ops->timer_add(control->loop, stalled, client);
     client->watch = ops->watch_add(control->loop, fd, IOD_READABLE, ready, client);
@@ -331,7 +342,9 @@ void client_destroy(struct client *client)
     ops->timer_remove(client->stalled);
     ops->watch_remove(client->watch);
     list_remove(&client->link);
+    list_remove(&client->waiting);
     client->control->client_count--;
+    client->control->member_count -= client->member;
     buffer_free(&client->in);
     buffer_free(&client->out);
     close(client->fd);

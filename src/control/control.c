@@ -49,7 +49,8 @@ static void refuse(struct control *control, int fd, const char *text, const char
 
 static void welcome(struct control *control, int fd)
 {
-    if (!listen_may_connect(fd, control->has_group, control->group)) {
+    enum listen_peer who = listen_who(fd, control->has_group, control->group);
+    if (who == PEER_STRANGER) {
         refuse(control, fd,
                "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not allowed: expected root or a member of "
                "the control group\"}}\r\n",
@@ -58,8 +59,13 @@ static void welcome(struct control *control, int fd)
         refuse(control, fd,
                "{\"error\":{\"class\":\"GenericError\",\"desc\":\"32 clients are connected already\"}}\r\n",
                "too many clients");
+    } else if (who == PEER_MEMBER && control->member_count >= MEMBERS_MAX) {
+        refuse(control, fd,
+               "{\"error\":{\"class\":\"GenericError\",\"desc\":\"28 clients of the control group are connected "
+               "already\"}}\r\n",
+               "too many clients of the control group");
     } else {
-        client_create(control, fd);
+        client_create(control, fd, who == PEER_MEMBER);
     }
 }
 
@@ -161,6 +167,7 @@ struct control *control_create(struct daemon *daemon, const struct control_confi
     control->listener = -1;
     list_init(&control->clients);
     list_init(&control->calls);
+    list_init(&control->waiting);
     list_init(&control->events.link);
     control->events.event = event_listener;
     if (copy_config(control, config, error) || open_socket(control, error)) {

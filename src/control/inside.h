@@ -17,6 +17,7 @@
 #include "core/loop.h"
 
 #define CLIENTS_MAX 32u
+#define MEMBERS_MAX 28u           /* of them that are of the group: root always gets in */
 #define REPLY_MAX (2u << 20)      /* bytes of one answer */
 #define OUT_HIGH (64u << 10)      /* bytes waiting to be sent: more, and the client's next command waits */
 #define OUT_EVENTS (256u << 10)   /* more, and events for it are dropped (and counted) */
@@ -42,7 +43,8 @@ struct control {
     unsigned refused;          /* not logged since */
 
     struct list clients;
-    unsigned client_count;
+    unsigned client_count, member_count;
+    struct list waiting;         /* clients with a command, whose turn comes */
     bool taken;                  /* a command was carried out this turn: the next one waits for the next */
     struct loop_task *next_turn; /* ends that */
     struct list calls; /* begun, not answered */
@@ -63,7 +65,7 @@ struct client_trace;
 
 struct client {
     struct control *control;
-    struct list link;
+    struct list link, waiting;
     int fd;
     struct loop_watch *watch;
     struct loop_task *turn;
@@ -73,13 +75,14 @@ struct client {
     struct call *call;          /* under way: the next command waits for its answer */
     struct client_trace *trace; /* or NULL */
     bool running;               /* a command of its, in its turn */
+    bool member;                /* of the group, not root */
     bool events;                /* it asked for them */
     unsigned dropped;           /* events it did not get */
     bool ended;                 /* it sends no more: closed when all is answered */
 };
 
-/* Takes over the descriptor. False: out of memory; it is closed. */
-bool client_create(struct control *control, int fd);
+/* Takes over the descriptor. `member`: of the group, not root. False: out of memory; it is closed. */
+bool client_create(struct control *control, int fd, bool member);
 /* Its call under way goes on without it. */
 void client_destroy(struct client *client);
 /* Queues one line. `event`: may be dropped. The client is never destroyed inside. */

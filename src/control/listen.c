@@ -107,14 +107,13 @@ int listen_group(const char *text, gid_t *gid, struct iod_error *error)
 {
     char *end;
     unsigned long number = strtoul(text, &end, 10);
-    struct group entry, *found = NULL;
-    char space[16384];
+    struct group *found;
 
     if (text[0] >= '0' && text[0] <= '9' && !*end && number < UINT32_MAX) {
         *gid = (gid_t)number;
         return 0;
     }
-    getgrnam_r(text, &entry, space, sizeof(space), &found);
+    found = getgrnam(text);
     if (!found) {
         return iod_fail(error, ENOENT, "control group '%.60s': there is no such group", text);
     }
@@ -161,25 +160,35 @@ void listen_remove(const char *path, dev_t device, ino_t inode)
     }
 }
 
-bool listen_may_connect(int fd, bool has_group, gid_t group)
+/* One of its further groups, of which a process may have 65536. */
+static bool has_further_group(int fd, gid_t group)
 {
-    struct ucred peer;
-    gid_t groups[256];
-    socklen_t length = sizeof(peer), groups_length = sizeof(groups);
+    socklen_t length = 0;
+    bool found = false;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length)) {
-        return false;
+    if (!getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &length) || errno != ERANGE) {
+        return false; /* it has none */
     }
-    if (peer.uid == 0 || peer.uid == geteuid() || (has_group && peer.gid == group)) {
-        return true;
-    }
-    if (!has_group || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &groups_length)) {
-        return false;
-    }
-    for (unsigned i = 0; i < groups_length / sizeof(groups[0]); i++) {
-        if (groups[i] == group) {
-            return true;
+    gid_t *groups = malloc(length);
+    if (groups && !getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &length)) {
+        for (unsigned i = 0; i < length / sizeof(groups[0]); i++) {
+            found = found || groups[i] == group;
         }
     }
-    return false;
+    free(groups);
+    return found;
+}
+
+enum listen_peer listen_who(int fd, bool has_group, gid_t group)
+{
+    struct ucred peer;
+    socklen_t length = sizeof(peer);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length)) {
+        return PEER_STRANGER;
+    }
+    if (peer.uid == 0 || peer.uid == geteuid()) {
+        return PEER_OWNER;
+    }
+    return has_group && (peer.gid == group || has_further_group(fd, group)) ? PEER_MEMBER : PEER_STRANGER;
 }

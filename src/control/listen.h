@@ -18,7 +18,11 @@ int listen_group(const char *text, gid_t *gid, struct iod_error *error);
 int listen_at(const char *path, bool has_group, gid_t group, struct stat *status, struct iod_error *error);
 /* Removes the file if it is still this one. */
 void listen_remove(const char *path, dev_t device, ino_t inode);
-/* Is the peer root, our own user, or of the group, also as one of its further groups? */
-bool listen_may_connect(int fd, bool has_group, gid_t group);
+enum listen_peer {
+    PEER_STRANGER,
+    PEER_MEMBER, /* of the group, also as one of its further groups */
+    PEER_OWNER,  /* root, or our own user */
+};
+enum listen_peer listen_who(int fd, bool has_group, gid_t group);
 
 #endif

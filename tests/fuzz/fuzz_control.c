@@ -306,11 +306,12 @@ static void begin(struct machine *machine, int fd)
     machine->control.config = (struct control_config){.version = "1.2.3"};
     list_init(&machine->control.clients);
     list_init(&machine->control.calls);
+    list_init(&machine->control.waiting);
     machine->control.events.event = event_listener;
     daemon_listen(&machine->daemon, &machine->control.events);
     machine->control.look = task_add(&machine->loop, (void (*)(void *))wait_look, &machine->control);
     machine->control.next_turn = task_add(&machine->loop, next_turn, &machine->control);
-    FUZZ_CHECK(client_create(&machine->control, fd));
+    FUZZ_CHECK(client_create(&machine->control, fd, false));
 }
 
 static void finish(struct machine *machine)

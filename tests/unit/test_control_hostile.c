@@ -209,6 +209,31 @@ START_TEST(thirty_two_clients_and_no_more)
 }
 END_TEST
 
+/* One that sends without end has one command carried out, then another's is. */
+START_TEST(no_client_starves)
+{
+    static const char last[] = "{\"execute\":\"log-level\",\"arguments\":{\"level\":\"error\"}}";
+    static const char only[] = "{\"execute\":\"log-level\",\"arguments\":{\"level\":\"debug\"}}";
+    struct peer greedy = meet(), modest = meet();
+
+    for (unsigned i = 0; i < 200; i++) {
+        ck_assert_int_gt(send(greedy.fd, VERSION, sizeof(VERSION) - 1, 0), 0);
+    }
+    ck_assert_int_gt(send(greedy.fd, last, sizeof(last) - 1, 0), 0);
+    ck_assert_int_gt(send(modest.fd, only, sizeof(only) - 1, 0), 0);
+    for (unsigned i = 0; i < 201; i++) {
+        json_decref(next(&greedy));
+    }
+    json_decref(next(&modest));
+    char said[40];
+    snprintf(said, sizeof(said), "log-level %d", IOD_LOG_ERROR); /* after the other's, not before it */
+    ck_assert_uint_eq(rig.fake.verbs, 2);
+    ck_assert_ptr_nonnull(strstr(rig.fake.said, said));
+    part(&greedy);
+    part(&modest);
+}
+END_TEST
+
 START_TEST(a_thousand_connects)
 {
     unsigned before = rig.fake.logged;
@@ -383,6 +408,48 @@ START_TEST(root_and_one_group)
 }
 END_TEST
 
+static struct peer member_knocks(void)
+{
+    ck_assert(!setegid(4242) && !seteuid(65534));
+    struct peer peer = {.fd = dial()};
+    ck_assert(!seteuid(0) && !setegid(0));
+    return peer;
+}
+
+/* Idle clients of the group take no seat of root's. */
+START_TEST(root_always_gets_in)
+{
+    struct peer peers[MEMBERS_MAX];
+
+    if (geteuid() != 0) {
+        return;
+    }
+    rig_destroy();
+    rig.config.group = "4242";
+    rig_create();
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        peers[i] = member_knocks();
+        json_decref(next(&peers[i]));
+    }
+    struct peer late = member_knocks();
+    json_t *message = next(&late);
+    ck_has(json_string_value(json_object_get(json_object_get(message, "error"), "desc")),
+           "28 clients of the control group");
+    json_decref(message);
+    part(&late);
+    expect(VERSION, "\"id\":2");
+    part(&peers[7]);
+    run_ms(10);
+    peers[7] = member_knocks();
+    message = next(&peers[7]);
+    ck_assert(json_object_get(message, "QMP"));
+    json_decref(message);
+    for (unsigned i = 0; i < MEMBERS_MAX; i++) {
+        part(&peers[i]);
+    }
+}
+END_TEST
+
 static TCase *new_case(Suite *suite, const char *name)
 {
     TCase *tc = tcase_create(name);
@@ -408,6 +475,7 @@ int main(void)
     tcase_add_test(tc, all_clients_have_one_command_a_turn);
     tcase_add_test(tc, too_large_an_answer_is_an_error);
     tcase_add_test(tc, thirty_two_clients_and_no_more);
+    tcase_add_test(tc, no_client_starves);
     tcase_add_test(tc, a_thousand_connects);
     tcase_add_test(tc, no_descriptor_left);
     tc = new_case(suite, "the socket file");
@@ -417,5 +485,6 @@ int main(void)
     tcase_add_test(tc, the_file_goes_with_its_daemon_alone);
     tc = new_case(suite, "who may");
     tcase_add_test(tc, root_and_one_group);
+    tcase_add_test(tc, root_always_gets_in);
     return unit_run(suite);
 }
