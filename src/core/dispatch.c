@@ -315,6 +315,7 @@ static void serve_in_turn(struct iod_access *access)
     serve_measured(access, &budget);
     taken = access->server->watch.taken - taken;
     guest_of(access)->watch.account.delayed += taken;
+    guest_of(access)->watch.account.pieces += (unsigned)taken;
     if (!taken && !resumed && access->state == ACCESS_IDLE) {
         unmask(access); /* nothing was there: its next event says when something is */
     }

@@ -48,7 +48,8 @@ static const char *const deed_names[DEED_COUNT] = {
 #define HOLD_FIRST_S 3u         /* calm seconds that end a limit */
 #define HOLD_MAX_S 300u
 #define RELAPSE_NS (600 * SECOND_NS) /* so soon after the last one it is held twice as long */
-#define CALM_POINTS 200u        /* in a second */
+#define CALM_POINTS 200u        /* in a second, or in the pieces that are enough to judge it by */
+#define CALM_PIECES 20u         /* of the work of one that has more to do than its turns are for */
 
 static uint64_t now_of(const struct guest *guest)
 {
@@ -154,7 +155,7 @@ static void begin(struct guest *guest, uint64_t now)
     uint64_t count = guest->watch.deeds[deed] - account->window_deeds[deed];
     char text[300];
     account->hold_s = !relapse ? HOLD_FIRST_S : account->hold_s * 2 < HOLD_MAX_S ? account->hold_s * 2 : HOLD_MAX_S;
-    account->calm_s = 0;
+    account->calm_s = account->pieces = account->seen_points = 0;
     account->limited = true;
     account->times++;
     account->began_ns = account->credit_at_ns = now;
@@ -198,12 +199,22 @@ static bool has_work(const struct guest *guest)
     return !list_empty(&guest->ready) || !list_empty(&account->tasks) || account->masked;
 }
 
-/* A second in which it had work but no turn, for its last one was dear, does not say that it is calm. */
-static unsigned calm_seconds(const struct guest *guest)
+/*
+ * Is it calm? That its turns are few says nothing: one that has work left is judged by what it did in some pieces
+ * of it, however long they take. What it costs by the piece, not by the second, is what it would cost if let go.
+ */
+static void judge(struct guest *guest)
 {
-    const struct account *account = &guest->watch.account;
-    bool held_up = has_work(guest) && account->turn_at_ns < account->window_ns;
-    return account->points >= CALM_POINTS ? 0 : held_up ? account->calm_s : account->calm_s + 1;
+    struct account *account = &guest->watch.account;
+    account->seen_points += account->points;
+    if (account->seen_points >= CALM_POINTS) {
+        account->calm_s = 0;
+    } else if (!has_work(guest) || account->pieces >= CALM_PIECES) {
+        account->calm_s++;
+    } else {
+        return; /* too little was seen of it */
+    }
+    account->seen_points = account->pieces = 0;
 }
 
 /* A second of its time as a limited guest is over. */
@@ -211,7 +222,7 @@ static void second_over(struct guest *guest, uint64_t now)
 {
     struct account *account = &guest->watch.account;
     char text[160];
-    account->calm_s = calm_seconds(guest);
+    judge(guest);
     next_window(guest, now);
     if (account->calm_s < account->hold_s && !guest->spec.unlimited) {
         return;
@@ -306,11 +317,22 @@ void limit_device_ends(struct iod_device *device)
 
 /* ---- turns ---- */
 
+static int64_t credit_of(const struct account *account, uint64_t now)
+{
+    int64_t credit = account->credit_ns + (int64_t)((now - account->credit_at_ns) / SHARE_PARTS);
+    return credit < TURN_NS ? credit : TURN_NS;
+}
+
+uint64_t limit_debt(const struct account *account, uint64_t now)
+{
+    int64_t credit = account->limited ? credit_of(account, now) : 0;
+    return credit < 0 ? (uint64_t)-credit : 0;
+}
+
 static void earn(struct guest *guest, uint64_t now)
 {
     struct account *account = &guest->watch.account;
-    int64_t credit = account->credit_ns + (int64_t)((now - account->credit_at_ns) / SHARE_PARTS);
-    account->credit_ns = credit < TURN_NS ? credit : TURN_NS;
+    account->credit_ns = credit_of(account, now);
     account->credit_at_ns = now;
 }
 

@@ -13,15 +13,16 @@ static void show_account(const struct guest *guest, struct inspector *inspector)
 {
     const struct account *account = &guest->watch.account;
     struct loop *loop = guest->daemon->loop;
-    uint64_t limited = account->limited_ns;
-    limited += account->limited ? loop->ops->now_ns(loop) - account->began_ns : 0;
+    uint64_t limited = account->limited_ns, now = loop->ops->now_ns(loop);
+    limited += account->limited ? now - account->began_ns : 0;
     inspector->begin_object(inspector, "limit");
     inspector->boolean(inspector, "limited", account->limited);
     inspector->number(inspector, "times", account->times);
-    inspector->number(inspector, "seconds", limited / 1000000000u);
+    inspector->number(inspector, "limited-ns", limited);
     inspector->number(inspector, "delayed", account->delayed);
     inspector->number(inspector, "points", account->points);
     inspector->number(inspector, "spent-ns", account->total_ns);
+    inspector->number(inspector, "debt-ns", limit_debt(account, now));
     inspector->number(inspector, "share-ppm", account->share_ppm);
     inspector->end(inspector);
 }

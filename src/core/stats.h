@@ -10,9 +10,9 @@
  *   malformed, unclaimed, guest-errors, map-misses, invalidates, commits, resets, empty-kicks
  *   stuck         accesses that waited longer than the guest's limit; stuck-ended of them: read all ones early
  *   waiting       now: accesses that were not answered within their batch
- *   limit { limited (boolean, now), times, seconds (limited in all), delayed (requests served in its turns),
- *           points (now: of this second), spent-ns (of the loop's time, while it was measured),
- *           share-ppm (of it, in the last second measured) }
+ *   limit { limited (boolean, now), times, limited-ns (in all), delayed (requests served in its turns),
+ *           points (now: of this second), spent-ns (of the loop's time, while it was measured), debt-ns (of it, more
+ *           than its share so far: it waits until that is earned), share-ppm (in the last second measured) }
  * stats of a device: accesses (handler calls), guest-errors, kicks, pops, pushes, interrupts, submits,
  *   finishes,
  *   submitted-bytes; of them reads, read-bytes, writes, written-bytes; frames-received, bytes-received, frames-sent,

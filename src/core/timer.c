@@ -197,6 +197,7 @@ void iod_watch_remove(struct iod_watch *watch)
 static void run_measured(struct iod_task *task)
 {
     struct guest *guest = task->device->guest;
+    guest->watch.account.pieces++;
     limit_work_begins(guest);
     task->run(task->self);
     limit_work_ends(guest);

@@ -60,6 +60,7 @@ struct account {
     uint64_t credit_at_ns, turn_at_ns;
     uint64_t began_ns, ended_ns, limited_ns;
     unsigned hold_s, calm_s; /* calm seconds that end it; so far */
+    unsigned pieces, seen_points; /* of its work as a limited guest, not judged yet */
     uint64_t window_deeds[DEED_COUNT]; /* the counters when the window began */
     uint64_t times, delayed, total_ns; /* ever; total_ns: spent while it was measured */
     uint32_t share_ppm;   /* in the last window measured */
@@ -169,6 +170,7 @@ void limit_wait(struct guest *guest);  /* something of a limited guest waits for
 void limit_work_begins(struct guest *guest);
 void limit_work_ends(struct guest *guest);
 void limit_spend(struct guest *guest, uint64_t ns); /* of the loop's time, known otherwise */
+uint64_t limit_debt(const struct account *account, uint64_t now); /* ns that were spent before they were earned */
 /* Around what a batch of events costs beside the accesses; began_ns 0: nobody is suspicious. */
 uint64_t limit_batch_begins(struct daemon *daemon);
 void limit_batch_ends(struct daemon *daemon, uint64_t began_ns, unsigned events);

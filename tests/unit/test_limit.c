@@ -94,6 +94,38 @@ START_TEST(debt_is_not_calm)
 }
 END_TEST
 
+static bool answered(void *self)
+{
+    return fake_answered(fake);
+}
+
+/* One access that is served when the guest's turn comes; each takes so much of the loop's time. */
+static void one_dear(unsigned width, uint64_t ns)
+{
+    limit_spend(guest, ns);
+    fake_begin_out(fake, FIRST + PLAIN, width, 1);
+    fake_run(fake, answered, NULL);
+}
+
+/* Where each access is dear there are few in a second: none of a kind that costs in some seconds is no calm. */
+START_TEST(few_are_not_calm)
+{
+    struct account *account = &guest->watch.account;
+    attack();
+    for (unsigned i = 0; i < 14; i++) {
+        one_dear(i == 9 ? 1 : 4, 5000000); /* 0.5 s each, at 1 % */
+        ck_assert(account->limited);
+    }
+    ck_assert_uint_eq(account->calm_s, 0);
+    unsigned plain = 0;
+    while (account->limited && ++plain < 200) {
+        one_dear(4, 1000000);
+    }
+    ck_assert_uint_ge(plain, 40); /* three times enough of them, less those above */
+    ck_assert_uint_lt(plain, 200);
+}
+END_TEST
+
 static void nothing(void *self)
 {
 }
@@ -131,11 +163,6 @@ START_TEST(sense_is_never_limited)
     ck_assert(_i == 1 || guest->watch.account.points == 0);
 }
 END_TEST
-
-static bool answered(void *self)
-{
-    return fake_answered(fake);
-}
 
 /* What is charged, and what is not. */
 START_TEST(what_is_charged)
@@ -176,6 +203,7 @@ int main(void)
     tcase_add_test(limits, attacker_is_limited);
     tcase_add_test(limits, limit_ends);
     tcase_add_test(limits, debt_is_not_calm);
+    tcase_add_test(limits, few_are_not_calm);
     tcase_add_loop_test(limits, sense_is_never_limited, 0, 2);
     tcase_add_test(ending, limited_to_the_end);
     suite_add_tcase(suite, limits);
