@@ -339,7 +339,7 @@ static void device_opened(void *self, struct iod_device *device, int error, cons
 {
     struct guest *guest = self;
     if (error && lock_is_coming(guest, error)) {
-        guest->lock_wait = true;
+        guest->lock_wait = device->lock_wait = true;
         guest_note(guest, "%s", why);
     } else if (error) {
         guest_log(guest, IOD_LOG_ERROR, "%s", why);
@@ -358,12 +358,26 @@ static void device_opened(void *self, struct iod_device *device, int error, cons
     }
 }
 
-void guest_open_devices(struct guest *guest)
+static void open_made(struct guest *guest)
 {
     struct iod_device *device;
+    guest->lock_wait = false;
+    guest->opening = 1; /* for this loop */
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        guest->opening += device->state == DEVICE_MADE;
+    }
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        if (device->state == DEVICE_MADE) {
+            device_open(device, device_opened, guest);
+        }
+    }
+    device_opened(guest, NULL, 0, NULL);
+}
+
+void guest_open_devices(struct guest *guest)
+{
     struct iod_error error;
     uint64_t limit = guest->spec.map_limit;
-    guest->lock_wait = false;
     if (!limit) {
         limit = guest_is_arm(guest) || guest->daemon->hv->maps_cost_frames ? MAP_LIMIT_FRAMES
                                                                            : MAP_LIMIT_FREE;
@@ -380,20 +394,36 @@ void guest_open_devices(struct guest *guest)
         guest_fail(guest, "%s", error.text);
         return;
     }
-    guest->opening = 1; /* for this loop */
-    list_for_each(device, &guest->devices, struct iod_device, link) {
-        guest->opening++;
-    }
-    list_for_each(device, &guest->devices, struct iod_device, link) {
-        device_open(device, device_opened, guest);
-    }
-    device_opened(guest, NULL, 0, NULL);
+    open_made(guest);
 }
 
-/* The image's lock may be free now: all devices are made anew. */
+/* In its place. One that is not wanted any more is just destroyed. */
+static bool make_again(struct guest *guest, struct iod_device *device, struct iod_error *error)
+{
+    const struct device_spec *spec = spec_find(&guest->spec, device->id);
+    bool wanted = spec && device_spec_equal(spec, &device->spec);
+    struct list *next = device->link.next;
+    device_destroy(device);
+    if (!wanted) {
+        return true;
+    }
+    device = device_create(guest, spec, (unsigned)(spec - guest->spec.devices), error);
+    if (device) {
+        list_remove(&device->link);
+        list_add_tail(next, &device->link);
+    }
+    return device;
+}
+
+/*
+ * The image's lock may be free now. A device opens once: those that wait for a lock are made anew. The others
+ * stay open: a tap, whose script takes its time, does not come and go.
+ */
 static void open_again(struct guest *guest)
 {
     struct hypervisor *hv = guest->daemon->hv;
+    struct iod_device *device;
+    struct iod_error error;
     unsigned vcpus;
     if (!guest->dead && hv->ops->nr_vcpus(hv, guest->domid, &vcpus) == -ESRCH) {
         guest_gone(guest);
@@ -402,19 +432,24 @@ static void open_again(struct guest *guest)
         guest_stop_devices(guest, IOD_CANCEL);
         return;
     }
-    destroy_devices(guest);
-    memory_destroy(guest->memory);
-    guest->memory = NULL;
-    guest_open_devices(guest);
+    foreign_read(guest);
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        if (device->lock_wait && !make_again(guest, device, &error)) {
+            guest_fail(guest, "%s", error.text);
+            return;
+        }
+    }
+    open_made(guest);
 }
 
 static void cleaned(void *self, int error, const char *why)
 {
     struct guest *guest = self;
     guest->cleanup = NULL;
+    neighbours_forget(guest);
     if (error) {
         attach_failed(guest, "", why);
-    } else if (!neighbours_ask(guest)) {
+    } else if (!neighbours_ask(guest, guest_open_devices)) {
         guest_open_devices(guest);
     }
 }

@@ -22,6 +22,7 @@ struct addition {
     struct loop_task *task;   /* goes on, outside of the device's own calls */
     struct loop_timer *retry;
     struct answer *answer;    /* NULL: nobody waits for it */
+    bool asked;               /* the other emulator was, which places are its own */
     bool alone;               /* asked for by itself: a failure takes it out of the spec */
     bool failed;              /* kept so that it is not tried for ever */
     int error;
@@ -207,12 +208,41 @@ static int addition_make(struct addition *addition, struct iod_error *error)
     return 0;
 }
 
+static void try_soon(struct guest *owner)
+{
+    struct loop *loop = owner->daemon->loop;
+    struct addition *addition;
+    list_for_each(addition, &owner->additions, struct addition, link) {
+        if (addition->asked && !addition->device && !addition->failed) {
+            loop->ops->timer_set(addition->retry, 0);
+        }
+    }
+}
+
+static void neighbours_known(struct guest *host)
+{
+    struct guest *joined;
+    try_soon(host);
+    list_for_each(joined, &host->joined, struct guest, join_link) {
+        try_soon(joined);
+    }
+}
+
+/* Once for an addition. True: it goes on when the answer is there. */
+static bool ask_neighbours(struct addition *addition)
+{
+    bool asks = !addition->asked && neighbours_ask(guest_host(addition->owner), neighbours_known);
+    addition->asked = true;
+    return asks;
+}
+
 /* By the timer, or when the guest has come to run. */
 static void addition_try(void *self)
 {
     struct addition *addition = self;
     struct iod_error error = {0};
-    if (addition->device || addition->failed || guest_host(addition->owner)->state != GUEST_RUNNING) {
+    if (addition->device || addition->failed || guest_host(addition->owner)->state != GUEST_RUNNING ||
+        ask_neighbours(addition)) {
         return;
     }
     addition->error = 0;
@@ -370,7 +400,7 @@ static int add(struct guest *guest, const char *id, struct answer *answer, struc
     }
     struct addition *addition = addition_new(guest, id, error);
     int result = addition ? 0 : -ENOMEM;
-    if (!result && state == GUEST_RUNNING) {
+    if (!result && state == GUEST_RUNNING && !ask_neighbours(addition)) {
         result = addition_make(addition, error);
     }
     if (result) {

@@ -119,6 +119,7 @@ struct iod_device {
     struct iod_options *options;
     void *self, *regs;
     enum device_state state;
+    bool lock_wait;               /* its image is still held by one of ours that ends: it is made anew soon */
     bool broken;
     char why[160];                /* why it is broken */
     struct list link;             /* of the guest */
@@ -210,7 +211,8 @@ struct guest {
     struct foreign_claim *foreign; /* as of the last look */
     unsigned foreign_count;
     void *neighbour_query;         /* under way */
-    struct neighbour_claim *neighbours; /* what the other emulator said when the guest was attached */
+    void (*neighbours_known)(struct guest *guest); /* follows */
+    struct neighbour_claim *neighbours; /* what the other emulator said last */
     unsigned neighbour_count;
     struct guest *host;      /* of one that is joined: who serves its domain */
     struct list joined;      /* guests whose host this is, by join_link */
@@ -223,7 +225,7 @@ struct guest {
     bool forget;             /* it ends for good: it is not waited for again */
     bool parted;             /* the guest it was joined to is no more, or its spec changed: begins anew, soon */
     bool leaving;            /* its devices go, and then it, or what is left is handed to one joined to it */
-    bool lock_wait;          /* an image is still held by one of ours that ends: opened again soon */
+    bool lock_wait;          /* a device's: opened again soon */
     uint64_t clock_offset_ns; /* host monotonic minus guest clock */
     bool dead;               /* the domain is gone: no hypercall can help it */
     bool fail;               /* it ends because of an error */
@@ -427,8 +429,8 @@ void foreign_read(struct guest *guest);    /* what other living ioreqds hold of 
 void foreign_forget(struct guest *guest);
 
 /* neighbours.c */
-/* Asks the guest's other emulator; guest_open_devices follows. False: there is none that could be asked. */
-bool neighbours_ask(struct guest *guest);
+/* Asks the guest's other emulator; `then` follows, later. False: there is none that could be asked. */
+bool neighbours_ask(struct guest *guest, void (*then)(struct guest *guest));
 void neighbours_forget(struct guest *guest);
 /* Who of them holds some of it, as text ("virtio-blk0 of ioreqd pid 12"); or NULL. */
 const char *foreign_owner(const struct guest *guest, enum claim_kind kind, uint64_t start, uint64_t end, char *text,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the other emulator of a guest holds, asked before the guest's devices choose their places. */
+/*
+ * What the other emulator of a guest holds, asked before the guest's devices choose their places, and again before one
+ * is added: its own may have come and gone meanwhile.
+ */
 #include "core/neighbours.h"
 
 #include <stdio.h>
@@ -15,22 +18,27 @@ static void known(void *self, const struct neighbour_claim *claims, unsigned cou
     if (why) {
         guest_log(guest, IOD_LOG_WARNING, "the other emulator does not say which PCI functions it has: %s", why);
     }
-    guest->neighbours = count ? calloc(count, sizeof(*claims)) : NULL;
-    if (guest->neighbours) {
-        memcpy(guest->neighbours, claims, count * sizeof(*claims));
+    /* It always has some: none is no answer, and what it said before is still the best that is known. */
+    struct neighbour_claim *copy = count ? calloc(count, sizeof(*copy)) : NULL;
+    if (copy) {
+        memcpy(copy, claims, count * sizeof(*copy));
+        free(guest->neighbours);
+        guest->neighbours = copy;
         guest->neighbour_count = count;
     }
-    guest_open_devices(guest);
+    guest->neighbours_known(guest);
 }
 
-bool neighbours_ask(struct guest *guest)
+bool neighbours_ask(struct guest *guest, void (*then)(struct guest *guest))
 {
     struct neighbours *neighbours = guest->daemon->config.neighbours;
-    neighbours_forget(guest);
     if (!neighbours || !guest->spec.beside || guest_is_arm(guest)) {
         return false;
     }
-    guest->neighbour_query = neighbours->ask(neighbours, guest->domid, known, guest);
+    guest->neighbours_known = then;
+    if (!guest->neighbour_query) {
+        guest->neighbour_query = neighbours->ask(neighbours, guest->domid, known, guest);
+    }
     return guest->neighbour_query;
 }
 

@@ -58,7 +58,7 @@ static int knob_create(struct iod_device *device, struct iod_error *error)
             break;
         }
     }
-    knobs.created++;
+    knob->serial = ++knobs.created;
     struct iod_region *region = iod_region_add(device, "registers", 16, &knob_ops, knob);
     if (region == NULL || device_part_add(device, &knob->part, &part_ops) != 0) {
         return iod_fail(error, ENOMEM, "out of memory");

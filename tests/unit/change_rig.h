@@ -20,6 +20,7 @@ struct knob {
     struct iod_device *device;
     struct device_part part;
     const char *lock;
+    unsigned serial; /* the nth that was made */
     bool locked, io; /* io: a quiesce waits for knob_finish */
     bool driven;     /* its driver is at work: not removable */
     bool asks;       /* but can be asked to let go of it (the guest wrote 2) */
