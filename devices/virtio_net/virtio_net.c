@@ -442,11 +442,21 @@ static const struct iod_option net_options[] = {
     { .name = NULL },
 };
 
+static const struct iod_counter net_counters[] = {
+    { "received-waits", offsetof(struct net, counters.waited) },
+    { "received-filtered", offsetof(struct net, counters.filtered) },
+    { "received-too-long", offsetof(struct net, counters.receive_long) },
+    { "received-bad", offsetof(struct net, counters.receive_bad) },
+    { "sent-bad", offsetof(struct net, counters.send_bad) },
+    { .name = NULL },
+};
+
 static const struct iod_device_class net_class = {
     .size = sizeof(struct iod_device_class),
     .name = "virtio-net",
     .summary = "virtio network card (PCI or MMIO)",
     .backends = IOD_BACKEND_NETDEV,
+    .counters = net_counters,
     .self_size = sizeof(struct net),
     .regs_size = sizeof(struct net_regs),
     .version = 1,

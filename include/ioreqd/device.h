@@ -30,6 +30,12 @@ enum iod_drain {
 /* The kinds of backends. */
 enum { IOD_BACKEND_BLOCK = 1, IOD_BACKEND_CHARDEV = 2, IOD_BACKEND_NETDEV = 4 };
 
+/* A number of a device's own that only grows, shown by `ioreqctl stats` and `show` at any time. */
+struct iod_counter {
+    const char *name; /* lower-case words with '-': "received-bad"; NULL: the end of the table */
+    size_t offset;    /* in self, of a uint64_t */
+};
+
 /* One kind of device. New members come at the end only; a module's table may be shorter than the core's. */
 struct iod_device_class {
     size_t size;                      /* sizeof(struct iod_device_class) */
@@ -86,6 +92,7 @@ struct iod_device_class {
     void (*destroy)(struct iod_device *device);
     /* Optional. The kinds of backends that create may ask for (IOD_BACKEND_...): --help shows the options of these. */
     unsigned backends;
+    const struct iod_counter *counters; /* of self; may be NULL: none */
 };
 
 /* self_size and regs_size bytes; never NULL, the core's, the same until destroy has returned. */

@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "core/inside.h"
+#include "core/stats.h"
 
 static const char *const spaces[] = {"ports", "mmio"};
 
@@ -178,6 +179,7 @@ static void show_device(struct inspector *inspector, const struct guest *guest,
     inspector->number(inspector, "accesses-waiting", waiting + (device->busy != NULL));
     inspector->number(inspector, "mappings", device->mappings);
     inspector->number(inspector, "guest-errors", device->guest_errors);
+    stats_inspect_counters(device, inspector);
     show_regions(inspector, device);
     show_parts(inspector, device);
     inspector->end(inspector);

@@ -90,6 +90,24 @@ static int check_fields(const struct iod_device_class *class, const char *from, 
     return 0;
 }
 
+static int check_counters(const struct iod_device_class *class, const char *from, struct iod_error *error)
+{
+    const struct iod_counter *counter = TABLE_GET(class, counters);
+    for (; counter && counter->name; counter++) {
+        if (!counter->name[0] || strspn(counter->name, "abcdefghijklmnopqrstuvwxyz0123456789-") !=
+                                     strlen(counter->name)) {
+            return iod_fail(error, EINVAL, "%s: device '%s': '%.60s' is no name for a counter", from, class->name,
+                            counter->name);
+        }
+        if (counter->offset % sizeof(uint64_t) || counter->offset > class->self_size ||
+            class->self_size - counter->offset < sizeof(uint64_t)) {
+            return iod_fail(error, EINVAL, "%s: device '%s': counter '%s' lies outside of self", from, class->name,
+                            counter->name);
+        }
+    }
+    return 0;
+}
+
 static int check_table(size_t size, size_t least, enum kind kind, const char *from, struct iod_error *error)
 {
     if (size >= least) {
@@ -113,7 +131,8 @@ static int view_device(const struct iod_device_class *class, const char *from, s
         return iod_fail(error, EINVAL, "%s: device '%s' lacks its name or create", from,
                         class->name ? class->name : "?");
     }
-    return check_fields(class, from, error);
+    result = check_fields(class, from, error);
+    return result ? result : check_counters(class, from, error);
 }
 
 static int view_block(const struct iod_block_class *class, const char *from, struct class_view *view,

@@ -44,7 +44,8 @@ void modules_list(const struct modules *modules, FILE *to);
 int modules_help(const struct modules *modules, const char *device, FILE *to, struct iod_error *error);
 
 /* A member of a table that an older module may not have: NULL-safe. */
-#define TABLE_HAS(table, member) \
-    ((table)->size >= offsetof(__typeof__(*(table)), member) + sizeof((table)->member) && (table)->member)
+#define TABLE_GET(table, member) \
+    ((table)->size >= offsetof(__typeof__(*(table)), member) + sizeof((table)->member) ? (table)->member : NULL)
+#define TABLE_HAS(table, member) (TABLE_GET(table, member) != NULL)
 
 #endif

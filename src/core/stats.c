@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "core/stats.h"
 
+#include <string.h>
+
 #include "core/inside.h"
 #include "core/latency.h"
 
@@ -72,6 +74,18 @@ void stats_inspect(const struct guest *guest, struct inspector *inspector)
     show_account(guest, inspector);
 }
 
+void stats_inspect_counters(const struct iod_device *device, struct inspector *inspector)
+{
+    const struct iod_counter *counter = TABLE_GET(device->class, counters);
+    inspector->begin_object(inspector, "counters");
+    for (; counter && counter->name; counter++) {
+        uint64_t value;
+        memcpy(&value, (const char *)device->self + counter->offset, sizeof(value));
+        inspector->number(inspector, counter->name, value);
+    }
+    inspector->end(inspector);
+}
+
 void stats_inspect_device(const struct iod_device *device, struct inspector *inspector)
 {
     const struct device_watch *watch = &device->watch;
@@ -89,6 +103,7 @@ void stats_inspect_device(const struct iod_device *device, struct inspector *ins
     for (unsigned i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
         inspector->number(inspector, members[i].key, members[i].value);
     }
+    stats_inspect_counters(device, inspector);
     inspector->begin_list(inspector, "regions");
     for (const struct list *l = device->regions.next; l != &device->regions; l = l->next) {
         const struct iod_region *region = list_entry(l, const struct iod_region, link);

@@ -16,7 +16,7 @@
  * stats of a device: accesses (handler calls), guest-errors, kicks, pops, pushes, interrupts, submits,
  *   finishes,
  *   submitted-bytes; of them reads, read-bytes, writes, written-bytes; frames-received, bytes-received, frames-sent,
- *   bytes-sent, regions [ { name, hits } ]
+ *   bytes-sent, counters { those of its class }, regions [ { name, hits } ]
  * stats of a server: accesses (requests taken), ring (of them by the buffered ring)
  */
 #ifndef CORE_STATS_H
@@ -37,6 +37,7 @@ struct server;
 /* Each names its members into the object that is open. For daemon_inspect. */
 void stats_inspect(const struct guest *guest, struct inspector *inspector);
 void stats_inspect_device(const struct iod_device *device, struct inspector *inspector);
+void stats_inspect_counters(const struct iod_device *device, struct inspector *inspector); /* of its class */
 void stats_inspect_server(const struct server *server, struct inspector *inspector);
 uint64_t stats_region_hits(const struct iod_region *region); /* handler calls */
 

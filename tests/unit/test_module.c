@@ -80,6 +80,9 @@ START_TEST(refuses_bad_tables)
     static const struct iod_field twice[] = {{.name = "f", .since = 1, .width = 1, .count = 1},
                                              {.name = "f", .since = 1, .width = 1, .count = 1},
                                              {.name = NULL}};
+    static const struct iod_counter beyond[] = {{"seen", 8}, {.name = NULL}};
+    static const struct iod_counter crooked[] = {{"seen", 12}, {.name = NULL}};
+    static const struct iod_counter nameless[] = {{"Seen", 8}, {.name = NULL}};
     static const struct iod_option irq[] = {{.name = "irq"}, {.name = NULL}};
     const struct {
         struct iod_device_class class;
@@ -104,6 +107,12 @@ START_TEST(refuses_bad_tables)
         {{.size = sizeof(lamp), .name = "d", .create = create, .regs_size = 4, .version = 1, .fields = twice},
          "occurs twice"},
         {{.size = sizeof(lamp), .name = "d", .create = create, .options = irq}, "belongs to the core"},
+        {{.size = sizeof(lamp), .name = "d", .create = create, .self_size = 12, .counters = beyond},
+         "counter 'seen' lies outside of self"},
+        {{.size = sizeof(lamp), .name = "d", .create = create, .self_size = 99, .counters = crooked},
+         "counter 'seen' lies outside of self"},
+        {{.size = sizeof(lamp), .name = "d", .create = create, .self_size = 99, .counters = nameless},
+         "'Seen' is no name for a counter"},
     };
     struct modules *modules = modules_create();
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

@@ -167,6 +167,28 @@ static void put_device_counter(const json_t *guests, const struct counter *count
     }
 }
 
+static void put_own_counters(const json_t *guests)
+{
+    json_t *guest, *device, *value;
+    const char *name;
+    size_t i, k;
+
+    put_head("device_counter_total", "counter", "What a device counts by itself, as frames that it drops.");
+    json_array_foreach(guests, i, guest)
+    {
+        json_array_foreach(json_object_get(guest, "devices"), k, device)
+        {
+            json_object_foreach(json_object_get(device, "counters"), name, value)
+            {
+                printf("ioreqd_device_counter_total");
+                put_device_labels(guest, device);
+                put_label("counter", name, ",");
+                printf("} %" PRIu64 "\n", (uint64_t)json_integer_value(value));
+            }
+        }
+    }
+}
+
 static void put_gauge(const json_t *guests, const char *metric, const char *help,
                       uint64_t (*value)(const json_t *stats))
 {
@@ -257,6 +279,7 @@ static void put_all(const struct answers *answers)
     for (const struct counter *counter = device_counters; counter->key; counter++) {
         put_device_counter(guests, counter);
     }
+    put_own_counters(guests);
     put_latency(answers->latency);
 }
 
