@@ -6,10 +6,8 @@
 #define MORE "knob,id=two,base=0xf0001000,value=2"
 #define THIRD "knob,id=three,base=0xf0002000,value=3"
 
-/* ---- the image's lock ---- */
-
-/* The new domain's guest waits for the old one's last I/O, then it has the image. */
-START_TEST(lock_passes_at_reboot)
+/* Guest 7 has the image, its domain is dead, and its last I/O goes on until old_one_ended. */
+static struct fake_xen *old_one_ends(void)
 {
     struct fake_xen *fake = rig_start(true);
     rig_domains("7=web");
@@ -17,6 +15,19 @@ START_TEST(lock_passes_at_reboot)
     rig_expect(fake, "7", "running", true);
     knobs.slow = true;
     fake_mark_dead(fake, 7);
+    return fake;
+}
+
+static void old_one_ended(struct fake_xen *fake)
+{
+    knobs.slow = false;
+    knob_finish(rig_knob(fake, "7", "one"));
+}
+
+/* The new domain's guest waits for the old one's last I/O, then it has the image. */
+START_TEST(lock_passes_at_reboot)
+{
+    struct fake_xen *fake = old_one_ends();
     rig_add(fake, RIG_SPEC("8", false, NULL, DISK ",lock=image"));
     rig_domains("8=web");
     rig_expect(fake, "8", "attaching", false);
@@ -38,18 +49,13 @@ START_TEST(lock_passes_at_reboot)
 }
 END_TEST
 
-/* A device is added while its guest waits for a lock: the whole guest is made anew, with the device in it. */
+/* A device is added while its guest waits for a lock: it is there as soon as the guest runs. */
 START_TEST(added_while_the_lock_is_awaited)
 {
-    struct fake_xen *fake = rig_start(true);
+    struct fake_xen *fake = old_one_ends();
     struct rig_answer answer = { 0 };
     struct iod_error error;
     struct device_spec spec;
-    rig_domains("7=web");
-    rig_add(fake, RIG_SPEC("7", false, NULL, DISK ",lock=image"));
-    rig_expect(fake, "7", "running", true);
-    knobs.slow = true;
-    fake_mark_dead(fake, 7);
     rig_add(fake, RIG_SPEC("8", false, NULL, DISK ",lock=image"));
     rig_domains("8=web");
     rig_expect(fake, "8", "attaching", false);
@@ -58,8 +64,7 @@ START_TEST(added_while_the_lock_is_awaited)
     device_spec_finish(&spec);
     fake_run_ms(fake, 100);
     ck_assert(!answer.done);
-    knobs.slow = false;
-    knob_finish(rig_knob(fake, "7", "one"));
+    old_one_ended(fake);
     rig_expect(fake, "8", "running", true);
     fake_run_ms(fake, 20);
     ck_assert(answer.done && answer.error == 0);
@@ -72,12 +77,7 @@ END_TEST
 /* A domain that ends while its guest waits for a lock. */
 START_TEST(lock_is_not_needed_any_more)
 {
-    struct fake_xen *fake = rig_start(true);
-    rig_domains("7=web 8=web2");
-    rig_add(fake, RIG_SPEC("7", false, NULL, DISK ",lock=image"));
-    rig_expect(fake, "7", "running", true);
-    knobs.slow = true;
-    fake_mark_dead(fake, 7);
+    struct fake_xen *fake = old_one_ends();
     rig_domains("8=web2");
     rig_add(fake, RIG_SPEC("8", false, NULL, DISK ",lock=image"));
     rig_expect(fake, "8", "attaching", false);
@@ -88,8 +88,7 @@ START_TEST(lock_is_not_needed_any_more)
         fake_run_ms(fake, 100);
         ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
     }
-    knobs.slow = false;
-    knob_finish(rig_knob(fake, "7", "one"));
+    old_one_ended(fake);
     fake_run_ms(fake, 200);
     ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 0);
     ck_assert_uint_ne(fake_logged(fake, "domid 8: gone"), 0);
@@ -100,12 +99,7 @@ END_TEST
 /* Only what waits for the lock is made anew: the other device of the guest stays as it is, open. */
 START_TEST(others_stay_open)
 {
-    struct fake_xen *fake = rig_start(true);
-    rig_domains("7=web");
-    rig_add(fake, RIG_SPEC("7", false, NULL, DISK ",lock=image"));
-    rig_expect(fake, "7", "running", true);
-    knobs.slow = true;
-    fake_mark_dead(fake, 7);
+    struct fake_xen *fake = old_one_ends();
     rig_add(fake, RIG_SPEC("8", false, NULL, MORE, DISK ",lock=image", THIRD));
     rig_domains("8=web");
     rig_expect(fake, "8", "attaching", false);
@@ -114,8 +108,7 @@ START_TEST(others_stay_open)
     fake_run_ms(fake, 300);
     ck_assert_uint_ge(knobs.created - before, 3);
     ck_assert_uint_le(knobs.created - before, 7); /* one each 50 ms */
-    knobs.slow = false;
-    knob_finish(rig_knob(fake, "7", "one"));
+    old_one_ended(fake);
     rig_expect(fake, "8", "running", true);
     ck_assert_uint_eq(rig_knob(fake, "8", "two")->serial, serials[0]);
     ck_assert_uint_eq(rig_knob(fake, "8", "three")->serial, serials[1]);
@@ -129,20 +122,14 @@ END_TEST
 /* Its device is taken out of the spec meanwhile: the guest waits no more. */
 START_TEST(removed_while_the_lock_is_awaited)
 {
-    struct fake_xen *fake = rig_start(true);
-    rig_domains("7=web");
-    rig_add(fake, RIG_SPEC("7", false, NULL, DISK ",lock=image"));
-    rig_expect(fake, "7", "running", true);
-    knobs.slow = true;
-    fake_mark_dead(fake, 7);
+    struct fake_xen *fake = old_one_ends();
     rig_add(fake, RIG_SPEC("8", false, NULL, MORE, DISK ",lock=image"));
     rig_domains("8=web");
     rig_expect(fake, "8", "attaching", false);
     rig_remove_device(fake, "8", "one", REMOVAL_ASK, NULL);
     rig_expect(fake, "8", "running", true);
     ck_assert_ptr_null(rig_knob(fake, "8", "one"));
-    knobs.slow = false;
-    knob_finish(rig_knob(fake, "7", "one"));
+    old_one_ended(fake);
     rig_stop(fake);
 }
 END_TEST

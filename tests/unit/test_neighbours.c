@@ -70,17 +70,22 @@ static struct fake_xen *start(void)
     return fake;
 }
 
+static void add_more(struct fake_xen *fake, struct rig_answer *answer)
+{
+    struct iod_error error;
+    struct device_spec spec;
+    device_spec_parse(&spec, MORE, &error);
+    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "7", &spec, rig_done, answer, &error), 0);
+    device_spec_finish(&spec);
+}
+
 START_TEST(asked_again_at_an_addition)
 {
     struct fake_xen *fake = start();
     struct rig_answer answer = { 0 };
-    struct iod_error error;
-    struct device_spec spec;
     ck_assert_str_eq(owner_of(fake, 0x18), "cirrus of QEMU");
     ck_assert_ptr_null(owner_of(fake, 0x20));
-    device_spec_parse(&spec, MORE, &error);
-    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "7", &spec, rig_done, &answer, &error), 0);
-    device_spec_finish(&spec);
+    add_more(fake, &answer);
     fake_run_ms(fake, 50);
     ck_assert_uint_eq(other.asked, 2);
     ck_assert(!answer.done);
@@ -100,11 +105,7 @@ START_TEST(no_answer_forgets_nothing)
 {
     struct fake_xen *fake = start();
     struct rig_answer answer = { 0 };
-    struct iod_error error;
-    struct device_spec spec;
-    device_spec_parse(&spec, MORE, &error);
-    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "7", &spec, rig_done, &answer, &error), 0);
-    device_spec_finish(&spec);
+    add_more(fake, &answer);
     say(NULL, 0, _i ? "no answer within the time limit" : NULL);
     fake_run_ms(fake, 50);
     ck_assert(answer.done && answer.error == 0);
@@ -119,11 +120,7 @@ START_TEST(ended_meanwhile)
 {
     struct fake_xen *fake = start();
     struct rig_answer answer = { 0 };
-    struct iod_error error;
-    struct device_spec spec;
-    device_spec_parse(&spec, MORE, &error);
-    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "7", &spec, rig_done, &answer, &error), 0);
-    device_spec_finish(&spec);
+    add_more(fake, &answer);
     fake_mark_dead(fake, 7);
     rig_domains("");
     fake_run_ms(fake, 100);
