@@ -16,11 +16,15 @@
 #include "core/inside.h"
 #include "core/options.h"
 
+struct name;
+
 struct plan {
     struct daemon *daemon;
     const char *source;
     const struct guest_spec *guests;
     unsigned count;
+    struct name *listed, *known; /* by name: the list, and the source's guests that are there */
+    unsigned known_count;
     struct guest **there;      /* by guest of the list; NULL: a new one */
     struct guest **made;       /* the new ones */
     struct guest_spec *wanted; /* of those that are there: with the ids that their devices have */
@@ -36,13 +40,44 @@ static int name_guest(const struct guest_spec *spec, struct iod_error *error)
 
 /* ---- who is who ---- */
 
-static bool same_domain(const char *one, const char *other)
+/* What a source calls a domain: numbers are equal by value, uuids whatever their case, names as they stand. */
+struct name {
+    const char *text;
+    bool number;
+    uint64_t value;
+    unsigned index;      /* of the list */
+    struct guest *guest; /* or of one that is there */
+};
+
+static struct name name_of(const char *domain)
 {
-    uint64_t x, y;
-    if (!option_parse_number(one, &x) && !option_parse_number(other, &y)) {
-        return x == y;
+    struct name name = {.text = domain};
+    name.number = !option_parse_number(domain, &name.value);
+    return name;
+}
+
+static int kind_of(const struct name *name)
+{
+    return name->number ? 0 : !strncmp(name->text, "uuid:", 5) ? 1 : 2;
+}
+
+static int compare_names(const void *one, const void *other)
+{
+    const struct name *x = one, *y = other;
+    int kind = kind_of(x);
+    if (kind != kind_of(y)) {
+        return kind - kind_of(y);
     }
-    return !strncmp(one, "uuid:", 5) ? !strcasecmp(one, other) : !strcmp(one, other);
+    if (kind == 0) {
+        return x->value < y->value ? -1 : x->value > y->value;
+    }
+    return kind == 1 ? strcasecmp(x->text, y->text) : strcmp(x->text, y->text);
+}
+
+static const struct name *find_name(const struct name *names, unsigned count, const char *domain)
+{
+    struct name key = name_of(domain);
+    return count ? bsearch(&key, names, count, sizeof(*names), compare_names) : NULL;
 }
 
 static bool of_source(const struct guest *guest, const char *source)
@@ -50,37 +85,54 @@ static bool of_source(const struct guest *guest, const char *source)
     return guest->source && !strcmp(guest->source, source) && !guest->forget;
 }
 
-static struct guest *find_there(const struct plan *plan, const char *domain)
+/* Both lists by name: there may be a thousand of each. */
+static int sort_names(struct plan *plan, struct iod_error *error)
 {
     struct guest *guest;
+    unsigned guests = 0;
     list_for_each(guest, &plan->daemon->guests, struct guest, link) {
-        if (of_source(guest, plan->source) && same_domain(guest->spec.domain, domain)) {
-            return guest;
+        guests += of_source(guest, plan->source);
+    }
+    plan->listed = calloc(plan->count + 1, sizeof(*plan->listed));
+    plan->known = calloc(guests + 1, sizeof(*plan->known));
+    if (!plan->listed || !plan->known) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    for (unsigned i = 0; i < plan->count; i++) {
+        plan->listed[i] = name_of(plan->guests[i].domain);
+        plan->listed[i].index = i;
+    }
+    list_for_each(guest, &plan->daemon->guests, struct guest, link) {
+        if (of_source(guest, plan->source)) {
+            plan->known[plan->known_count] = name_of(guest->spec.domain);
+            plan->known[plan->known_count++].guest = guest;
         }
     }
-    return NULL;
+    qsort(plan->listed, plan->count, sizeof(*plan->listed), compare_names);
+    qsort(plan->known, plan->known_count, sizeof(*plan->known), compare_names);
+    return 0;
+}
+
+static struct guest *find_there(const struct plan *plan, const char *domain)
+{
+    const struct name *name = find_name(plan->known, plan->known_count, domain);
+    return name ? name->guest : NULL;
 }
 
 static bool listed(const struct plan *plan, const struct guest *guest)
 {
-    for (unsigned i = 0; i < plan->count; i++) {
-        if (plan->there[i] == guest) {
-            return true;
-        }
-    }
-    return false;
+    return find_name(plan->listed, plan->count, guest->spec.domain);
 }
 
 static int check_twice(const struct plan *plan, struct iod_error *error)
 {
-    for (unsigned i = 0; i < plan->count; i++) {
-        for (unsigned k = 0; k < i; k++) {
-            const char *origin = plan->guests[k].origin;
-            if (same_domain(plan->guests[i].domain, plan->guests[k].domain)) {
-                iod_fail(error, EEXIST, "is in the list twice (the other: %.100s)",
-                         origin ? origin : "above");
-                return name_guest(&plan->guests[i], error);
-            }
+    for (unsigned i = 1; i < plan->count; i++) {
+        const struct name *one = &plan->listed[i - 1], *other = &plan->listed[i];
+        if (!compare_names(one, other)) {
+            unsigned first = one->index < other->index ? one->index : other->index;
+            const char *origin = plan->guests[first].origin;
+            iod_fail(error, EEXIST, "is in the list twice (the other: %.100s)", origin ? origin : "above");
+            return name_guest(&plan->guests[one->index + other->index - first], error);
         }
     }
     return 0;
@@ -159,41 +211,62 @@ static int check_removals(struct guest *guest, const struct guest_spec *wanted, 
     return 0;
 }
 
-static int plan_guest(struct plan *plan, unsigned index, struct iod_error *error)
+static bool is_unchanged(const struct guest_spec *old, const struct guest_spec *wanted)
 {
-    const struct guest_spec *spec = &plan->guests[index];
-    struct guest *guest = plan->there[index] = find_there(plan, spec->domain);
-    struct guest_spec trial = *spec;
-    if (guest && trial.type == GUEST_UNKNOWN && is_live(guest)) {
+    bool same = !fixed_difference(old, wanted) && old->device_count == wanted->device_count;
+    for (unsigned i = 0; i < wanted->device_count && same; i++) {
+        const struct device_spec *spec = spec_find(old, device_spec_get(&wanted->devices[i], "id"));
+        same = spec && device_spec_equal(spec, &wanted->devices[i]);
+    }
+    return same;
+}
+
+static int check_change(struct plan *plan, struct guest *guest, const struct guest_spec *wanted,
+                        struct iod_error *error)
+{
+    struct guest_spec trial = *wanted;
+    if (is_unchanged(&guest->spec, wanted)) {
+        return 0;
+    }
+    if (trial.type == GUEST_UNKNOWN && is_live(guest)) {
         trial.type = guest->type;
     }
     if (guest_check_spec(plan->daemon, &trial, error)) {
         return -error->code; /* it says where */
     }
-    if (!guest) {
-        guest = plan->made[index] = guest_create(plan->daemon, spec, error);
-        if (guest) {
-            guest->source = strdup(plan->source);
-        }
-        return guest && guest->source ? 0 : iod_fail(error, ENOMEM, "out of memory");
-    }
-    struct guest_spec *wanted = &plan->wanted[index];
-    if (guest_spec_copy(wanted, spec) || keep_ids(&guest->spec, wanted)) {
-        return iod_fail(error, ENOMEM, "out of memory");
-    }
     const char *fixed = fixed_difference(&guest->spec, wanted);
     if (fixed && is_live(guest)) {
         iod_fail(error, EBUSY, "it is %s: its %s can't be changed before it is shut down or detached",
                  guest->shown_state, fixed);
-        return name_guest(spec, error);
+        return name_guest(wanted, error);
     }
-    return check_removals(guest, wanted, error) ? name_guest(spec, error) : 0;
+    return check_removals(guest, wanted, error) ? name_guest(wanted, error) : 0;
+}
+
+static int plan_guest(struct plan *plan, unsigned index, struct iod_error *error)
+{
+    const struct guest_spec *spec = &plan->guests[index];
+    struct guest *guest = plan->there[index] = find_there(plan, spec->domain);
+    struct guest_spec *wanted = &plan->wanted[index];
+    if (guest) {
+        bool made = !guest_spec_copy(wanted, spec) && !keep_ids(&guest->spec, wanted);
+        return made ? check_change(plan, guest, wanted, error) : iod_fail(error, ENOMEM, "out of memory");
+    }
+    if (guest_check_spec(plan->daemon, spec, error)) {
+        return -error->code;
+    }
+    guest = plan->made[index] = guest_create(plan->daemon, spec, error);
+    if (guest) {
+        guest->source = strdup(plan->source);
+    }
+    return guest && guest->source ? 0 : iod_fail(error, ENOMEM, "out of memory");
 }
 
 static int check(struct plan *plan, struct iod_error *error)
 {
     struct guest *guest;
-    int result = check_twice(plan, error);
+    int result = sort_names(plan, error);
+    result = result ? result : check_twice(plan, error);
     for (unsigned i = 0; i < plan->count && !result; i++) {
         result = plan_guest(plan, i, error);
     }
@@ -264,6 +337,8 @@ int daemon_apply(struct daemon *daemon, const char *source, const struct guest_s
             guest_spec_finish(&plan.wanted[i]);
         }
     }
+    free(plan.listed);
+    free(plan.known);
     free(plan.there);
     free(plan.made);
     free(plan.wanted);
