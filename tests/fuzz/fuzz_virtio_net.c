@@ -36,7 +36,7 @@ static struct { /* one input after the other: all of it is set anew */
     bool accepts[IOD_NET_PAIRS_MAX];
 } world;
 
-/* ---- the core's part that fake_guest.c has not ---- */
+/* ---- the core's part that the fake guest has not ---- */
 
 const struct iod_options *iod_device_options(const struct iod_device *device)
 {
