@@ -58,6 +58,16 @@ void rig_stop(void)
     ck_assert_int_eq(rmdir(rig.folder), 0);
 }
 
+TCase *rig_case(Suite *suite, const char *name)
+{
+    TCase *tc = tcase_create(name);
+
+    tcase_add_checked_fixture(tc, rig_start, rig_stop);
+    tcase_set_timeout(tc, 30);
+    suite_add_tcase(suite, tc);
+    return tc;
+}
+
 /* ---- the loop, for a while ---- */
 
 static void stop(void *self)

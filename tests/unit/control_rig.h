@@ -28,6 +28,8 @@ extern struct rig rig;
 
 void rig_start(void);
 void rig_stop(void);
+/* A new case of the suite, each of whose tests has a rig of its own. */
+TCase *rig_case(Suite *suite, const char *name);
 /* Makes it again, with rig.config. */
 void rig_create(void);
 void rig_destroy(void);

@@ -450,22 +450,12 @@ START_TEST(root_always_gets_in)
 }
 END_TEST
 
-static TCase *new_case(Suite *suite, const char *name)
-{
-    TCase *tc = tcase_create(name);
-
-    tcase_add_checked_fixture(tc, rig_start, rig_stop);
-    tcase_set_timeout(tc, 30);
-    suite_add_tcase(suite, tc);
-    return tc;
-}
-
 int main(void)
 {
     Suite *suite = suite_create("control_hostile");
     TCase *tc;
 
-    tc = new_case(suite, "hostile clients");
+    tc = rig_case(suite, "hostile clients");
     tcase_add_test(tc, one_byte_at_a_time);
     tcase_add_test(tc, garbage_is_refused_line_by_line);
     tcase_add_test(tc, one_long_command_is_refused);
@@ -478,12 +468,12 @@ int main(void)
     tcase_add_test(tc, no_client_starves);
     tcase_add_test(tc, a_thousand_connects);
     tcase_add_test(tc, no_descriptor_left);
-    tc = new_case(suite, "the socket file");
+    tc = rig_case(suite, "the socket file");
     tcase_add_test(tc, a_living_daemon_is_named);
     tcase_add_test(tc, a_dead_daemons_file_is_replaced);
     tcase_add_test(tc, other_files_are_left_alone);
     tcase_add_test(tc, the_file_goes_with_its_daemon_alone);
-    tc = new_case(suite, "who may");
+    tc = rig_case(suite, "who may");
     tcase_add_test(tc, root_and_one_group);
     tcase_add_test(tc, root_always_gets_in);
     return unit_run(suite);
