@@ -9,7 +9,8 @@
 
 /* ---- one domain, two specs ---- */
 
-START_TEST(joined)
+/* "7" runs with two devices, the host; "web", the same domain, joins it with two more. */
+static struct fake_xen *start_joined(void)
 {
     struct fake_xen *fake = rig_start(true);
     rig_domains("7=web");
@@ -23,64 +24,97 @@ START_TEST(joined)
     rig_add_device(fake, "web", "knob,id=more,base=0xf0002000,value=3", NULL);
     rig_add_device(fake, "7", "knob,id=most,base=0xf0003000,value=4", NULL);
     rig_events();
-    if (_i == 0) { /* the joined one goes */
-        rig_remove_guest(fake, "web");
-        ck_assert_ptr_null(rig_knob(fake, "7", "knob1"));
-        ck_assert_ptr_null(rig_knob(fake, "7", "more"));
-        ck_assert_uint_eq(fake_in(fake, KNOB, 4), 1);
-        ck_assert(rig_status(fake, "7").served);
-        ck_assert_str_eq(rig_events(), "web/knob1:removed web/more:removed web:stopped");
-    } else if (_i == 1) { /* the host goes: the other one takes its place, unnoticed */
-        unsigned started = knobs.started;
-        rig_remove_guest(fake, "7");
-        ck_assert_ptr_null(rig_knob(fake, "web", "knob0"));
-        ck_assert_ptr_null(rig_knob(fake, "web", "most"));
-        ck_assert_uint_eq(fake_in(fake, 0xf0001000, 4), 2);
-        ck_assert_uint_eq(fake_in(fake, 0xf0002000, 4), 3);
-        ck_assert(rig_status(fake, "web").served);
-        ck_assert_uint_eq(knobs.started, started);
-        ck_assert_str_eq(rig_events(), "7/knob0:removed 7/most:removed 7:stopped");
-        fake_mark_dead(fake, 7);
-        rig_domains("8=web");
-        rig_expect(fake, "8", "running", true);
-        ck_assert_ptr_nonnull(rig_knob(fake, "web", "more"));
-    } else if (_i == 2) { /* the domain dies: each goes its own way */
-        fake_mark_dead(fake, 7);
-        rig_domains("");
-        rig_expect(fake, "web", "waiting", false);
-        ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
-        ck_assert_str_eq(rig_events(), "7:detaching web:detaching 7:gone web:gone web:waiting");
-        rig_domains("8=web");
-        rig_expect(fake, "web", "running", true);
-        ck_assert_ptr_null(rig_knob(fake, "web", "most"));
-        ck_assert_ptr_nonnull(rig_knob(fake, "web", "more"));
-    } else if (_i == 3) { /* a device goes by way of either */
-        rig_remove_device(fake, "7", "more", REMOVAL_ASK, NULL);
-        rig_remove_device(fake, "web", "most", REMOVAL_ASK, NULL);
-        ck_assert(rig_status(fake, "web").served);
-        ck_assert(rig_status(fake, "7").served);
-    } else if (_i == 4) { /* the host goes under I/O, and meanwhile the other one too */
-        struct rig_answer one = { 0 }, two = { 0 };
-        struct iod_error error;
-        knobs.slow = true;
-        struct knob *knob = rig_knob(fake, "7", "knob0"), *most = rig_knob(fake, "7", "most");
-        struct knob *knob1 = rig_knob(fake, "7", "knob1"), *more = rig_knob(fake, "7", "more");
-        ck_assert_int_eq(daemon_remove_guest(fake_daemon(fake), "7", rig_done, &one, &error), 0);
-        fake_run_ms(fake, 5);
-        ck_assert_int_eq(daemon_remove_guest(fake_daemon(fake), "web", rig_done, &two, &error), 0);
-        fake_run_ms(fake, 5);
-        ck_assert(!one.done && !two.done);
-        knob_finish(knob);
-        knob_finish(most);
-        fake_run_ms(fake, 5);
-        ck_assert(one.done && !two.done);
-        knobs.slow = false;
-        knob_finish(knob1);
-        knob_finish(more);
-        fake_run_ms(fake, 20);
-        ck_assert(two.done);
-        ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 0);
-    }
+    return fake;
+}
+
+/* The joined one goes. */
+START_TEST(joined_one_goes)
+{
+    struct fake_xen *fake = start_joined();
+    rig_remove_guest(fake, "web");
+    ck_assert_ptr_null(rig_knob(fake, "7", "knob1"));
+    ck_assert_ptr_null(rig_knob(fake, "7", "more"));
+    ck_assert_uint_eq(fake_in(fake, KNOB, 4), 1);
+    ck_assert(rig_status(fake, "7").served);
+    ck_assert_str_eq(rig_events(), "web/knob1:removed web/more:removed web:stopped");
+    rig_stop(fake);
+}
+END_TEST
+
+/* The host goes: the other one takes its place, unnoticed. */
+START_TEST(joined_host_goes)
+{
+    struct fake_xen *fake = start_joined();
+    unsigned started = knobs.started;
+    rig_remove_guest(fake, "7");
+    ck_assert_ptr_null(rig_knob(fake, "web", "knob0"));
+    ck_assert_ptr_null(rig_knob(fake, "web", "most"));
+    ck_assert_uint_eq(fake_in(fake, 0xf0001000, 4), 2);
+    ck_assert_uint_eq(fake_in(fake, 0xf0002000, 4), 3);
+    ck_assert(rig_status(fake, "web").served);
+    ck_assert_uint_eq(knobs.started, started);
+    ck_assert_str_eq(rig_events(), "7/knob0:removed 7/most:removed 7:stopped");
+    fake_mark_dead(fake, 7);
+    rig_domains("8=web");
+    rig_expect(fake, "8", "running", true);
+    ck_assert_ptr_nonnull(rig_knob(fake, "web", "more"));
+    rig_stop(fake);
+}
+END_TEST
+
+/* The domain dies: each goes its own way. */
+START_TEST(joined_domain_dies)
+{
+    struct fake_xen *fake = start_joined();
+    fake_mark_dead(fake, 7);
+    rig_domains("");
+    rig_expect(fake, "web", "waiting", false);
+    ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
+    ck_assert_str_eq(rig_events(), "7:detaching web:detaching 7:gone web:gone web:waiting");
+    rig_domains("8=web");
+    rig_expect(fake, "web", "running", true);
+    ck_assert_ptr_null(rig_knob(fake, "web", "most"));
+    ck_assert_ptr_nonnull(rig_knob(fake, "web", "more"));
+    rig_stop(fake);
+}
+END_TEST
+
+/* A device goes by way of either. */
+START_TEST(joined_device_goes_by_either)
+{
+    struct fake_xen *fake = start_joined();
+    rig_remove_device(fake, "7", "more", REMOVAL_ASK, NULL);
+    rig_remove_device(fake, "web", "most", REMOVAL_ASK, NULL);
+    ck_assert(rig_status(fake, "web").served);
+    ck_assert(rig_status(fake, "7").served);
+    rig_stop(fake);
+}
+END_TEST
+
+/* The host goes under I/O, and meanwhile the other one too. */
+START_TEST(joined_both_go_under_io)
+{
+    struct fake_xen *fake = start_joined();
+    struct rig_answer one = { 0 }, two = { 0 };
+    struct iod_error error;
+    knobs.slow = true;
+    struct knob *knob = rig_knob(fake, "7", "knob0"), *most = rig_knob(fake, "7", "most");
+    struct knob *knob1 = rig_knob(fake, "7", "knob1"), *more = rig_knob(fake, "7", "more");
+    ck_assert_int_eq(daemon_remove_guest(fake_daemon(fake), "7", rig_done, &one, &error), 0);
+    fake_run_ms(fake, 5);
+    ck_assert_int_eq(daemon_remove_guest(fake_daemon(fake), "web", rig_done, &two, &error), 0);
+    fake_run_ms(fake, 5);
+    ck_assert(!one.done && !two.done);
+    knob_finish(knob);
+    knob_finish(most);
+    fake_run_ms(fake, 5);
+    ck_assert(one.done && !two.done);
+    knobs.slow = false;
+    knob_finish(knob1);
+    knob_finish(more);
+    fake_run_ms(fake, 20);
+    ck_assert(two.done);
+    ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 0);
     rig_stop(fake);
 }
 END_TEST
@@ -133,8 +167,9 @@ START_TEST(joined_to_one_that_fails)
     knob_opened(rig_knob(fake, "7", "knob0"), -EIO);
     rig_expect(fake, "web", "running", true);
     ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
-    ck_assert_str_eq(rig_events(), "7/knob0:error 7:detaching web:detaching 7:failed web:waiting web:attaching web:running "
-                                   "web/knob1:added"); /* it was renamed when it joined */
+    /* Its knob was renamed when it joined. */
+    ck_assert_str_eq(rig_events(), "7/knob0:error 7:detaching web:detaching 7:failed web:waiting "
+                                   "web:attaching web:running web/knob1:added");
     rig_stop(fake);
 }
 END_TEST
@@ -175,7 +210,11 @@ static Suite *suite(void)
     Suite *s = suite_create("change_joined");
     TCase *c = tcase_create("change_joined");
     tcase_set_timeout(c, 60);
-    tcase_add_loop_test(c, joined, 0, 5);
+    tcase_add_test(c, joined_one_goes);
+    tcase_add_test(c, joined_host_goes);
+    tcase_add_test(c, joined_domain_dies);
+    tcase_add_test(c, joined_device_goes_by_either);
+    tcase_add_test(c, joined_both_go_under_io);
     tcase_add_test(c, joined_opens_at_the_end);
     tcase_add_test(c, joined_to_one_that_fails);
     tcase_add_test(c, joined_while_attaching);
