@@ -240,7 +240,7 @@ static int check_change(struct plan *plan, struct guest *guest, const struct gue
                  guest->shown_state, fixed);
         return name_guest(wanted, error);
     }
-    return check_removals(guest, wanted, error) ? name_guest(wanted, error) : 0;
+    return 0;
 }
 
 static int plan_guest(struct plan *plan, unsigned index, struct iod_error *error)
@@ -262,6 +262,7 @@ static int plan_guest(struct plan *plan, unsigned index, struct iod_error *error
     return guest && guest->source ? 0 : iod_fail(error, ENOMEM, "out of memory");
 }
 
+/* The removals come last: a guest may be asked to let go of a device then, which a bad list must not do. */
 static int check(struct plan *plan, struct iod_error *error)
 {
     struct guest *guest;
@@ -269,6 +270,11 @@ static int check(struct plan *plan, struct iod_error *error)
     result = result ? result : check_twice(plan, error);
     for (unsigned i = 0; i < plan->count && !result; i++) {
         result = plan_guest(plan, i, error);
+    }
+    for (unsigned i = 0; i < plan->count && !result; i++) {
+        if (plan->there[i] && check_removals(plan->there[i], &plan->wanted[i], error)) {
+            result = name_guest(&plan->guests[i], error);
+        }
     }
     list_for_each(guest, &plan->daemon->guests, struct guest, link) {
         if (!result && of_source(guest, plan->source) && !listed(plan, guest)) {

@@ -209,6 +209,7 @@ struct daemon *daemon_create(const struct daemon_config *config, struct iod_erro
     daemon->config = *config;
     daemon->loop = config->loop;
     daemon->hv = config->hypervisor;
+    daemon->endings = 1;
     list_init(&daemon->guests);
     list_init(&daemon->run_queue);
     list_init(&daemon->services);

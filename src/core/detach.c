@@ -74,6 +74,7 @@ int detach_begin(struct iod_device *device, const char *why, struct answer *answ
     detach->why = why;
     detach->answer = answer;
     device->detach = detach;
+    device->ending = ++device->guest->daemon->endings;
     device_stop(device, &detach->stop, IOD_CANCEL, detach_stopped, detach);
     return 0;
 }

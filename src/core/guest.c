@@ -327,18 +327,15 @@ static void running(struct guest *guest)
 }
 
 /* The old domain's last I/O may still hold the image: its end is awaited, for it is the same disk, rebooted. */
-static bool lock_is_coming(struct guest *guest, int error)
+static bool lock_is_coming(struct iod_device *device, int error)
 {
-    if (error == -EBUSY) {
-        daemon_check_all(guest->daemon);
-    }
-    return error == -EBUSY && letting_go(guest->daemon);
+    return error == -EBUSY && letting_go(device->guest->daemon, &device->lock_since);
 }
 
 static void device_opened(void *self, struct iod_device *device, int error, const char *why)
 {
     struct guest *guest = self;
-    if (error && lock_is_coming(guest, error)) {
+    if (error && lock_is_coming(device, error)) {
         guest->lock_wait = device->lock_wait = true;
         guest_note(guest, "%s", why);
     } else if (error) {
@@ -403,12 +400,14 @@ static bool make_again(struct guest *guest, struct iod_device *device, struct io
     const struct device_spec *spec = spec_find(&guest->spec, device->id);
     bool wanted = spec && device_spec_equal(spec, &device->spec);
     struct list *next = device->link.next;
+    uint64_t since = device->lock_since;
     device_destroy(device);
     if (!wanted) {
         return true;
     }
     device = device_create(guest, spec, (unsigned)(spec - guest->spec.devices), error);
     if (device) {
+        device->lock_since = since;
         list_remove(&device->link);
         list_add_tail(next, &device->link);
     }

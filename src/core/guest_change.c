@@ -19,6 +19,7 @@ struct addition {
     struct guest *owner;
     struct iod_device *device; /* NULL: not made yet, or failed */
     char *id;
+    uint64_t lock_since;       /* of letting_go */
     struct loop_task *task;   /* goes on, outside of the device's own calls */
     struct loop_timer *retry;
     struct answer *answer;    /* NULL: nobody waits for it */
@@ -40,15 +41,20 @@ struct iod_device *guest_device(struct guest *host, const char *id)
     return NULL;
 }
 
-bool letting_go(struct daemon *daemon)
+bool letting_go(struct daemon *daemon, uint64_t *since)
 {
     struct guest *guest;
+    if (!*since) {
+        daemon_check_all(daemon); /* the old domain's death may not have been noticed yet */
+        *since = daemon->endings;
+    }
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (guest->state == GUEST_STOPPING || guest->forget) {
+        if ((guest->state == GUEST_STOPPING || guest->forget) && guest->ending <= *since) {
             return true;
         }
         for (struct list *l = guest->devices.next; l != &guest->devices; l = l->next) {
-            if (list_entry(l, struct iod_device, link)->detach) {
+            const struct iod_device *device = list_entry(l, const struct iod_device, link);
+            if (device->detach && device->ending <= *since) {
                 return true;
             }
         }
@@ -141,7 +147,7 @@ static void addition_done(struct addition *addition)
 static bool lock_is_coming(struct addition *addition)
 {
     struct loop *loop = addition->owner->daemon->loop;
-    if (addition->error != -EBUSY || !letting_go(addition->owner->daemon)) {
+    if (addition->error != -EBUSY || !letting_go(addition->owner->daemon, &addition->lock_since)) {
         return false;
     }
     loop->ops->timer_set(addition->retry, loop->ops->now_ns(loop) + LOCK_INTERVAL_NS);
@@ -478,7 +484,10 @@ static int remove_live(struct iod_device *device, enum removal how, struct answe
         return iod_fail(error, EBUSY, "%s: the guest was asked to let go of it already", device->id);
     }
     if (how == REMOVAL_ASK && !device_is_removable(device, error)) {
-        return error->code == EINPROGRESS ? ask_begin(device, answer) : error->code ? -error->code : -EBUSY;
+        if (error->code == EINPROGRESS) {
+            return ask_begin(device, answer) ? iod_fail(error, ENOMEM, "out of memory") : 0;
+        }
+        return error->code ? -error->code : -EBUSY;
     }
     ask_end(device, "it was removed by force");
     snprintf(id, sizeof(id), "%s", device->id);
@@ -515,7 +524,6 @@ int daemon_remove_guest(struct daemon *daemon, const char *domain, daemon_done *
                         struct iod_error *error)
 {
     struct guest *guest = find_staying(daemon, domain, error);
-    guest = guest ? guest : NULL;
     if (!guest) {
         return -error->code;
     }
@@ -530,5 +538,6 @@ int daemon_remove_guest(struct daemon *daemon, const char *domain, daemon_done *
 void guest_forget(struct guest *guest)
 {
     guest->forget = true;
+    guest->ending = ++guest->daemon->endings;
     guest->daemon->loop->ops->task_soon(guest->daemon->leave_task);
 }

@@ -27,6 +27,9 @@ static void device_quiet(void *self)
 void guest_stop_devices(struct guest *guest, enum iod_drain drain)
 {
     struct iod_device *device;
+    if (guest->state != GUEST_STOPPING && !guest->forget) {
+        guest->ending = ++guest->daemon->endings;
+    }
     guest->state = GUEST_STOPPING;
     guest_named_state(guest, "detaching");
     guest->stopping = 1; /* for this loop, so that all_quiet runs after it */

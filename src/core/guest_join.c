@@ -112,6 +112,7 @@ static void hand_over(struct guest *host)
     host->source = heir->source;
     host->named = heir->named;
     host->forget = heir->forget;
+    host->ending = heir->ending;
     host->leaving = heir->leaving;
     memcpy(host->why, heir->why, sizeof(host->why));
     heir->spec = spec;
@@ -146,6 +147,18 @@ bool guest_leave_step(struct guest *guest)
     return true;
 }
 
+/* Nobody asked the drivers of its devices: what is driven is taken off as if by force (device.c, keeps_range). */
+static void pull(struct guest *guest)
+{
+    struct iod_device *device;
+    struct iod_error error;
+    list_for_each(device, &guest_host(guest)->devices, struct iod_device, link) {
+        if (device->owner == guest && !device->hidden && !device->detach) {
+            device->pulled = !device_is_removable(device, &error);
+        }
+    }
+}
+
 void guest_leave(struct guest *guest)
 {
     bool shared = guest->state == GUEST_JOINED ||
@@ -157,6 +170,7 @@ void guest_leave(struct guest *guest)
     while (guest->spec.device_count) {
         device_spec_finish(&guest->spec.devices[--guest->spec.device_count]);
     }
+    pull(guest);
     guest_reconcile(guest);
     guest_leave_step(guest);
 }

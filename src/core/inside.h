@@ -120,6 +120,8 @@ struct iod_device {
     void *self, *regs;
     enum device_state state;
     bool lock_wait;               /* its image is still held by one of ours that ends: it is made anew soon */
+    uint64_t lock_since;          /* daemon->endings when it began to wait; 0: it never did */
+    uint64_t ending;              /* with detach: which of daemon->endings */
     bool broken;
     char why[160];                /* why it is broken */
     struct list link;             /* of the guest */
@@ -223,6 +225,7 @@ struct guest {
     unsigned pause_left;     /* devices not yet quiet */
     bool paused;             /* or becoming so */
     bool forget;             /* it ends for good: it is not waited for again */
+    uint64_t ending;         /* stopping or to be forgotten: which of daemon->endings */
     bool parted;             /* the guest it was joined to is no more, or its spec changed: begins anew, soon */
     bool leaving;            /* its devices go, and then it, or what is left is handed to one joined to it */
     bool lock_wait;          /* a device's: opened again soon */
@@ -264,6 +267,7 @@ struct daemon {
     struct list mapping_pool[3];
     bool stopping;
     bool store_lost;
+    uint64_t endings;          /* guests and devices that began to end, counted from 1 */
     void (*stopped)(void *self);
     void *stopped_self;
     struct loop_task *stopped_task;
@@ -299,7 +303,11 @@ void additions_end(struct guest *guest);    /* the guest is being taken apart */
 void additions_move(struct guest *from, struct guest *to);
 void additions_retry(struct guest *guest);  /* what failed may be tried again */
 void guest_forget(struct guest *guest);     /* it goes for good, soon */
-bool letting_go(struct daemon *daemon);     /* is something of ours on its way out, that may hold an image's lock? */
+/*
+ * An image is locked: is something of ours on its way out that may hold the lock? Only what was so when the wait began
+ * (*since, 0 before), or a foreign lock would be awaited for ever where guests end all the time.
+ */
+bool letting_go(struct daemon *daemon, uint64_t *since);
 struct iod_device *guest_device(struct guest *host, const char *id); /* or NULL */
 
 /* guest_pause.c */

@@ -139,6 +139,23 @@ START_TEST(a_bad_list_changes_nothing)
 }
 END_TEST
 
+/* A guest is asked to let go of a device only by a list that is good. */
+START_TEST(a_bad_list_asks_nobody)
+{
+    struct fake_xen *fake = rig_start(true);
+    rig_domains("7=web");
+    APPLY(fake, WEB(A, B));
+    rig_expect(fake, "web", "running", true);
+    fake_out(fake, KNOB, 4, 2);
+    struct iod_device *device = rig_knob(fake, "web", "knob0")->device;
+    REFUSED(fake, "db.conf:1: no device 'nonsense'", WEB(B), DB("nonsense"));
+    ck_assert(!device_asked(device));
+    REFUSED(fake, "web.conf:1: guest web: knob0 of guest web would go, but: the guest turns it", WEB(B), DB(C));
+    ck_assert(device_asked(device));
+    rig_stop(fake);
+}
+END_TEST
+
 /* Another source's, and what was added by hand. */
 START_TEST(other_sources)
 {
@@ -253,6 +270,7 @@ static Suite *suite(void)
     tcase_add_test(c, what_stays_does_not_notice);
     tcase_add_test(c, a_device_that_changes);
     tcase_add_test(c, a_bad_list_changes_nothing);
+    tcase_add_test(c, a_bad_list_asks_nobody);
     tcase_add_test(c, other_sources);
     tcase_add_loop_test(c, a_guest_that_fails, 0, 4);
     tcase_add_test(c, a_device_that_fails);

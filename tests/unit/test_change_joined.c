@@ -205,6 +205,23 @@ START_TEST(joined_with_the_same_id)
 }
 END_TEST
 
+/* The joined one goes, and nobody asked its driver: the memory of what is driven reads 0 then, as after a --force. */
+START_TEST(joined_goes_while_driven)
+{
+    struct fake_xen *fake = rig_start(true);
+    rig_domains("7=web");
+    rig_add(fake, RIG_SPEC("7", false, NULL, DISK));
+    rig_add(fake, RIG_SPEC("web", true, NULL, MORE, "knob,id=three,base=0xf0002000,value=3"));
+    rig_expect(fake, "web", "running", true);
+    fake_out(fake, 0xf0001000, 4, 1);
+    rig_remove_guest(fake, "web");
+    ck_assert_uint_eq(fake_in(fake, 0xf0001000, 4), 0);
+    ck_assert_uint_eq(fake_in(fake, 0xf0002000, 4), UINT32_MAX); /* its driver had let go of it */
+    ck_assert_uint_eq(fake_in(fake, KNOB, 4), 1);
+    rig_stop(fake);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("change_joined");
@@ -219,6 +236,7 @@ static Suite *suite(void)
     tcase_add_test(c, joined_to_one_that_fails);
     tcase_add_test(c, joined_while_attaching);
     tcase_add_test(c, joined_with_the_same_id);
+    tcase_add_test(c, joined_goes_while_driven);
     suite_add_tcase(s, c);
     return s;
 }

@@ -134,6 +134,60 @@ START_TEST(removed_while_the_lock_is_awaited)
 }
 END_TEST
 
+/*
+ * The lock is somebody else's, and other guests end all the time: only what ended when the wait began is waited for. Both
+ * by a guest that begins and by a device that is added.
+ */
+START_TEST(lock_that_is_not_coming)
+{
+    struct fake_xen *fake = rig_start(true);
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    struct device_spec spec;
+    rig_domains("6=keeper 7=web 8=db");
+    rig_add(fake, RIG_SPEC("6", false, NULL, DISK ",lock=image"));
+    rig_add(fake, RIG_SPEC("7", false, NULL, DISK));
+    rig_add(fake, RIG_SPEC("8", false, NULL, DISK));
+    rig_expect(fake, "6", "running", true);
+    rig_expect(fake, "7", "running", true);
+    rig_expect(fake, "8", "running", true);
+    if (_i) {
+        rig_add(fake, RIG_SPEC("9", false, NULL, THIRD));
+        rig_domains("6=keeper 7=web 8=db 9=new");
+        rig_expect(fake, "9", "running", true);
+    }
+    knobs.slow = true;
+    fake_mark_dead(fake, 7);
+    if (_i) {
+        device_spec_parse(&spec, MORE ",lock=image", &error);
+        ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "9", &spec, rig_done, &answer, &error), 0);
+        device_spec_finish(&spec);
+        fake_run_ms(fake, 5);
+    } else {
+        rig_add(fake, RIG_SPEC("9", false, NULL, DISK ",lock=image"));
+        rig_domains("6=keeper 7=web 8=db 9=new");
+        rig_expect(fake, "9", "attaching", false);
+    }
+    fake_mark_dead(fake, 8);
+    rig_domains("6=keeper 7=web 9=new");
+    fake_run_ms(fake, 200);
+    ck_assert(!answer.done);
+    ck_assert_uint_eq(fake_logged(fake, "domid 9: failed"), 0);
+    knob_finish(rig_knob(fake, "7", "one"));
+    fake_run_ms(fake, 200);
+    ck_assert_ptr_nonnull(rig_knob(fake, "8", "one")); /* ends still */
+    if (_i) {
+        ck_assert(answer.done && answer.error != 0);
+        ck_assert_ptr_nonnull(strstr(answer.why, "in use"));
+    } else {
+        ck_assert_uint_ne(fake_logged(fake, "domid 9: failed"), 0);
+    }
+    knobs.slow = false;
+    knob_finish(rig_knob(fake, "8", "one"));
+    rig_stop(fake);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("change_lock");
@@ -144,6 +198,7 @@ static Suite *suite(void)
     tcase_add_loop_test(c, lock_is_not_needed_any_more, 0, 2);
     tcase_add_test(c, others_stay_open);
     tcase_add_test(c, removed_while_the_lock_is_awaited);
+    tcase_add_loop_test(c, lock_that_is_not_coming, 0, 2);
     suite_add_tcase(s, c);
     return s;
 }
