@@ -83,8 +83,9 @@ static void expect_modules_used(struct fixture *fixture)
 static struct mock_daemon *spawn(struct fixture *fixture, va_list more)
 {
     const char *program = getenv("IOREQD");
-    const char *arguments[ARGUMENTS_MAX] = {program ? program : "ioreqd", "--record-dir", fixture->records, "--no-xenstore",
-                                            "--arch", fixture->arch, "--domain", fixture->domid};
+    const char *arguments[ARGUMENTS_MAX] = {program ? program : "ioreqd", "--record-dir", fixture->records,
+                                            "--no-xenstore", "--arch", fixture->arch, "--domain",
+                                            fixture->domid};
     unsigned count = 8;
     if (fixture->type) {
         arguments[count++] = "--type";
@@ -117,7 +118,8 @@ void fixture_run(struct fixture *fixture, ...)
     fixture->daemon = spawn(fixture, more);
     va_end(more);
     int result = mock_daemon_wait_log(fixture->daemon, ": running", FIXTURE_TIMEOUT_MS);
-    ck_assert_msg(result == 0, "ioreqd did not get the guest running (%d):\n%s", result, mock_daemon_log(fixture->daemon));
+    ck_assert_msg(result == 0, "ioreqd did not get the guest running (%d):\n%s", result,
+                  mock_daemon_log(fixture->daemon));
     expect_modules_used(fixture);
 }
 

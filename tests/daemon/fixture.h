@@ -46,13 +46,19 @@ void fixture_kill(struct fixture *fixture);
 int fixture_status(struct mock_daemon *daemon);
 /* Fails the test unless the daemon's log holds the text. */
 void fixture_expect_log(struct mock_daemon *daemon, const char *text);
-/* A file in the mock's directory of `size` bytes with a pattern (byte i of sector n is n * 7 + i); its path is static. */
+/*
+ * A file in the mock's directory of `size` bytes with a pattern (byte i of sector n is n * 7 + i); its path
+ * is static.
+ */
 const char *fixture_image(struct fixture *fixture, const char *name, uint64_t size);
 uint8_t fixture_pattern(uint64_t offset);
 /* Waits until the domain's info satisfies: no server, no mapping. */
 void fixture_expect_clean(struct fixture *fixture);
 
-/* Begins an access that must block, and lets the vCPU wait for its end in a thread (a vCPU takes its answer only there). */
+/*
+ * Begins an access that must block, and lets the vCPU wait for its end in a thread (a vCPU takes its answer
+ * only there).
+ */
 struct fixture_vcpu;
 struct fixture_vcpu *fixture_access(struct fixture *fixture, unsigned vcpu, const struct mock_access *access);
 /* Waits for its end and frees it; value may be NULL. */

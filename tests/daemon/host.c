@@ -53,7 +53,8 @@ void host_start_with(struct host *host, const char *record_dir)
     ck_assert_int_eq(builtin_modules_add(host->modules, &error), 0);
     ck_assert_int_eq(modules_load(host->modules, getenv("MODULE_TEST_DEFER"), &error), 0);
     struct daemon_config config = {.loop = host->loop, .hypervisor = host->hv, .modules = host->modules,
-                                   .record_dir = record_dir, .log_level = IOD_LOG_DEBUG, .log = log_line, .log_self = host};
+                                   .record_dir = record_dir, .log_level = IOD_LOG_DEBUG, .log = log_line,
+                                   .log_self = host};
     host->daemon = daemon_create(&config, &error);
     ck_assert_ptr_nonnull(host->daemon);
     host->wake = eventfd(0, EFD_CLOEXEC);

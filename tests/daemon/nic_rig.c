@@ -115,7 +115,8 @@ void nic_host_link(struct nic_rig *rig, bool up)
     interface_ioctl(SIOCSIFFLAGS, &asked);
     int error;
     socklen_t length = sizeof(error);
-    getsockopt(rig->host, SOL_SOCKET, SO_ERROR, &error, &length); /* "the network is down", or the next send would say it */
+    /* Taken: "the network is down", or the next send would say it. */
+    getsockopt(rig->host, SOL_SOCKET, SO_ERROR, &error, &length);
 }
 
 void nic_host_mtu(struct nic_rig *rig, int mtu)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A guest with an ioreqd-served network card at a real tap, in a network namespace of the test's own, and the host's end
- * of the tap: a packet socket that gives and takes whole frames with their vnet header.
+ * A guest with an ioreqd-served network card at a real tap, in a network namespace of the test's own, and the
+ * host's end of the tap: a packet socket that gives and takes whole frames with their vnet header.
  */
 #ifndef NIC_RIG_H
 #define NIC_RIG_H
@@ -34,7 +34,10 @@ extern const uint8_t nic_mac[6], nic_host_mac[6];
 
 /* A namespace of its own for this process and its children. What is missing, or NULL. */
 const char *nic_enter_namespace(void);
-/* Runs ioreqd with `virtio-net,mac=...,ifname=...<options>` (which begin with a comma, or are "") and opens the driver. */
+/*
+ * Runs ioreqd with `virtio-net,mac=...,ifname=...<options>` (which begin with a comma, or are "") and opens
+ * the driver.
+ */
 void nic_open(struct nic_rig *rig, enum nic_place place, const char *options);
 /* The two ends alone, of a guest (rig->f.guest, rig->place) that is served already. */
 void nic_attach(struct nic_rig *rig);
@@ -55,7 +58,8 @@ size_t nic_tcp_frame(uint8_t *frame, const uint8_t *to, size_t payload, uint16_t
 /* The host's end. 0, or a negative errno. */
 int nic_host_send(struct nic_rig *rig, const struct virtio_net_hdr_v1 *header, const uint8_t *frame, size_t length);
 /* The next frame of the guest's, or -ETIMEDOUT. */
-int nic_host_receive(struct nic_rig *rig, struct virtio_net_hdr_v1 *header, uint8_t *frame, size_t room, int timeout_ms);
+int nic_host_receive(struct nic_rig *rig, struct virtio_net_hdr_v1 *header, uint8_t *frame, size_t room,
+                     int timeout_ms);
 /* Frames in both directions work. */
 void nic_expect_works(struct nic_rig *rig);
 /* The tap up or down; its MTU. */

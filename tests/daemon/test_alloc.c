@@ -64,9 +64,10 @@ static bool try_without(unsigned number)
 {
     unlink(report);
     snprintf(fail, sizeof(fail), "FAIL_ALLOC=%u", number);
-    const char *const arguments[] = {"/usr/bin/env", preload, report_variable, fail, getenv("IOREQD"), "--record-dir", f.records,
-                                     "--no-xenstore", "--domain", f.domid, "--type", "hvm", "--device", "debugcon", "--device",
-                                     "uart16550", "--device", "pci-host", "--device", disk, NULL};
+    const char *const arguments[] = {"/usr/bin/env", preload, report_variable, fail, getenv("IOREQD"),
+                                     "--record-dir", f.records, "--no-xenstore", "--domain", f.domid,
+                                     "--type", "hvm", "--device", "debugcon", "--device", "uart16550",
+                                     "--device", "pci-host", "--device", disk, NULL};
     struct mock_daemon *daemon = mock_spawn_daemon(f.mock, (char *const *)(uintptr_t)arguments);
     ck_assert_ptr_nonnull(daemon);
     bool served = mock_daemon_wait_log(daemon, ": running", FIXTURE_TIMEOUT_MS) == 0;
@@ -75,12 +76,13 @@ static bool try_without(unsigned number)
         mock_daemon_signal(daemon, SIGTERM);
     }
     int status = fixture_status(daemon);
-    ck_assert_msg(served ? status == 0 : status > 0 && mock_daemon_log(daemon)[0], "allocation %u: status %d, served %d:\n%s", number,
-                  status, served, mock_daemon_log(daemon));
+    ck_assert_msg(served ? status == 0 : status > 0 && mock_daemon_log(daemon)[0],
+                  "allocation %u: status %d, served %d:\n%s", number, status, served,
+                  mock_daemon_log(daemon));
     struct mock_domain_info info;
     ck_assert_int_eq(mock_domain_info(f.guest, &info), 0);
-    ck_assert_msg(!info.server_mask && !info.foreign_pages && !info.bound_ports, "allocation %u: servers 0x%x left:\n%s", number,
-                  info.server_mask, mock_daemon_log(daemon));
+    ck_assert_msg(!info.server_mask && !info.foreign_pages && !info.bound_ports,
+                  "allocation %u: servers 0x%x left:\n%s", number, info.server_mask, mock_daemon_log(daemon));
     mock_daemon_free(daemon);
     return access(report, F_OK) == 0;
 }

@@ -84,7 +84,8 @@ static void next(void)
         churn.at_end_fds = descriptors();
         sem_post(&host.done);
     } else if (churn.devices) {
-        ck_assert_msg(daemon_add_device(host.daemon, f.domid, &churn.more, plugged, NULL, &error) == 0, "%s", error.text);
+        ck_assert_msg(daemon_add_device(host.daemon, f.domid, &churn.more, plugged, NULL, &error) == 0, "%s",
+                      error.text);
     } else {
         ck_assert_msg(daemon_add_guest(host.daemon, &churn.spec, &error) == 0, "%s", error.text);
     }

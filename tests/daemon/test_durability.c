@@ -113,8 +113,9 @@ static uint64_t check_image(void)
         if (!promised[sector]) {
             continue;
         }
-        ck_assert_msg(numbers[0] >= promised[sector] && numbers[0] < next_number, "sector %u holds %llu, %llu was promised", sector,
-                      (unsigned long long)numbers[0], (unsigned long long)promised[sector]);
+        ck_assert_msg(numbers[0] >= promised[sector] && numbers[0] < next_number,
+                      "sector %u holds %llu, %llu was promised", sector, (unsigned long long)numbers[0],
+                      (unsigned long long)promised[sector]);
         ck_assert_mem_eq(numbers, numbers + 1, 512 - sizeof(numbers[0])); /* all the same */
         kept++;
     }
@@ -137,7 +138,10 @@ START_TEST(killed_under_load)
         pthread_join(thread, NULL);
         ck_assert_uint_gt(check_image(), 0);
         close_disk();
-        /* The vCPU may still wait for its kick's end: the next daemon answers it when it removes the dead one's server. */
+        /*
+         * The vCPU may still wait for its kick's end: the next daemon answers it when it removes the dead
+         * one's server.
+         */
         mock_set_timeout(f.guest, FIXTURE_TIMEOUT_MS);
         if (mock_vcpu_blocked(f.guest, 0, -1)) {
             fixture_run(&f, "--device", "debugcon", NULL);
@@ -185,7 +189,9 @@ static const struct {
     {"", VIRTIO_BLK_ALL & ~VIRTIO_FEATURE(VIRTIO_BLK_F_FLUSH) & ~VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE), false, false},
     {",cache=writethrough", VIRTIO_BLK_ALL, false, false},
     {",cache=unsafe", VIRTIO_BLK_ALL, true, true},
-    {",cache=none", VIRTIO_BLK_ALL & ~VIRTIO_FEATURE(VIRTIO_BLK_F_FLUSH) & ~VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE), false, false},
+    {",cache=none",
+     VIRTIO_BLK_ALL & ~VIRTIO_FEATURE(VIRTIO_BLK_F_FLUSH) & ~VIRTIO_FEATURE(VIRTIO_BLK_F_CONFIG_WCE),
+     false, false},
 };
 
 START_TEST(durable_when_answered)

@@ -182,7 +182,8 @@ START_TEST(state_survives)
     char device[300];
     snprintf(device, sizeof(device), "virtio-blk,addr=6,path=%s", fixture_image(&f, "disk.img", 1 << 20));
     host_start(&host);
-    host_add(&host, f.guest, (const char *const[]){"pci-host", device, "uart16550", "debugcon", "virtio-rng", "virtio-console", NULL});
+    host_add(&host, f.guest, (const char *const[]){"pci-host", device, "uart16550", "debugcon", "virtio-rng",
+                                                   "virtio-console", NULL});
     vcpu_outb(f.guest, 0, 0x3ff, 0x5c); /* SCR */
     vcpu_outb(f.guest, 0, 0x3fb, 0x9b); /* LCR, with DLAB */
     vcpu_outb(f.guest, 0, 0x3f8, 0x17); /* DLL */
@@ -225,14 +226,17 @@ START_TEST(network_card_survives)
     }
     rig.f.guest = f.guest;
     host_start(&host);
-    host_add(&host, f.guest, (const char *const[]){"virtio-net,addr=5,mac=02:00:00:00:00:01,pairs=2,ifname=" NIC_TAP, NULL});
+    host_add(&host, f.guest, (const char *const[]){
+        "virtio-net,addr=5,mac=02:00:00:00:00:01,pairs=2,ifname=" NIC_TAP, NULL});
     nic_attach(&rig);
     ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, VIRTIO_NET_ALL, 2, 0), 0);
     ck_assert_int_eq(virtio_net_fill(&rig.net, 0, 20, 1526), 0);
     ck_assert_int_eq(virtio_net_set_pairs(&rig.net, 2), VIRTIO_NET_OK);
     ck_assert_int_eq(virtio_net_set_pairs(&rig.net, 1), VIRTIO_NET_OK);
-    ck_assert_int_eq(virtio_net_command(&rig.net, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &off, 1), VIRTIO_NET_OK);
-    ck_assert_int_eq(virtio_net_command(&rig.net, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlan, 2), VIRTIO_NET_OK);
+    ck_assert_int_eq(virtio_net_command(&rig.net, VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, &off, 1),
+                     VIRTIO_NET_OK);
+    ck_assert_int_eq(virtio_net_command(&rig.net, VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, &vlan, 2),
+                     VIRTIO_NET_OK);
     for (unsigned round = 0; round < 3; round++) {
         nic_expect_works(&rig);
         for (unsigned i = 0; i < 40; i++) { /* more than there are buffers: the others wait while it is saved */
@@ -244,7 +248,8 @@ START_TEST(network_card_survives)
         ck_assert_uint_eq(rig.net.config.status, VIRTIO_NET_S_LINK_UP | VIRTIO_NET_S_ANNOUNCE);
         ck_assert_int_eq(virtio_net_command(&rig.net, VIRTIO_NET_CTRL_ANNOUNCE, 0, NULL, 0), VIRTIO_NET_OK);
         for (unsigned i = 0; i < 40; i += 2) {
-            ck_assert_int_eq(virtio_net_receive(&rig.net, 0, &header, got, sizeof(got), VIRTIO_TIMEOUT_MS), sizeof(frame));
+            ck_assert_int_eq(virtio_net_receive(&rig.net, 0, &header, got, sizeof(got), VIRTIO_TIMEOUT_MS),
+                             sizeof(frame));
             nic_expect_frame(got, sizeof(frame), sizeof(frame), i);
         }
     }

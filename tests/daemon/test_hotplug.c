@@ -148,7 +148,8 @@ static uint32_t probe(void)
 /* A register behind its BARs: of a device that was pulled 0, so that a driver's wait for its reset ends. */
 static uint64_t probe_memory(void)
 {
-    return vcpu_mmio_read(f.guest, 0, mock_guest_profile(f.guest) == MOCK_ARM64 ? MMIO_BASE : 0xe0000000, 4) & UINT32_MAX;
+    uint64_t address = mock_guest_profile(f.guest) == MOCK_ARM64 ? MMIO_BASE : 0xe0000000;
+    return vcpu_mmio_read(f.guest, 0, address, 4) & UINT32_MAX;
 }
 
 static const char *image;
@@ -261,7 +262,8 @@ struct printer {
 static void print(struct inspector *inspector, const char *format, const char *key, const char *value)
 {
     struct printer *printer = (struct printer *)inspector;
-    printer->length += (size_t)snprintf(printer->text + printer->length, sizeof(printer->text) - printer->length, format,
+    printer->length += (size_t)snprintf(printer->text + printer->length,
+                                        sizeof(printer->text) - printer->length, format,
                                         key != NULL ? key : "", value);
 }
 

@@ -226,8 +226,9 @@ static void expect_gone(void)
         }
         usleep(20000);
     }
-    ck_abort_msg("the domain stays a zombie: %llu foreign, %llu resource pages\n%s", (unsigned long long)info.foreign_pages,
-                 (unsigned long long)info.resource_pages, mock_daemon_log(f.daemon));
+    ck_abort_msg("the domain stays a zombie: %llu foreign, %llu resource pages\n%s",
+                 (unsigned long long)info.foreign_pages, (unsigned long long)info.resource_pages,
+                 mock_daemon_log(f.daemon));
 }
 
 START_TEST(domain_death)
@@ -312,8 +313,8 @@ START_TEST(unknown_type)
     ck_assert_uint_eq(servers(), 0); /* before the guest was touched */
     char disk[256];
     snprintf(disk, sizeof(disk), "virtio-blk,path=%s", fixture_image(&f, "disk.img", 1 << 20));
-    fixture_run(&f, "--device", "uart16550,irq=none", "--device", DEBUGCON, "--device", "pci-host", "--device", "virtio-rng",
-                "--device", "virtio-console", "--device", disk, NULL);
+    fixture_run(&f, "--device", "uart16550,irq=none", "--device", DEBUGCON, "--device", "pci-host",
+                "--device", "virtio-rng", "--device", "virtio-console", "--device", disk, NULL);
     for (unsigned slot = 0; slot < 32; slot++) {
         for (unsigned reg = 0; reg < 256; reg += 4) {
             uint32_t value = vcpu_pci_read(f.guest, 0, (uint16_t)(slot << 3), reg, 4);
@@ -355,11 +356,15 @@ START_TEST(bad_specs)
 }
 END_TEST
 
-/* The Nth call of each kind that attaching makes fails: a clear end or a guest that is served, never a crash or a leak. */
+/*
+ * The Nth call of each kind that attaching makes fails: a clear end or a guest that is served, never a crash
+ * or a leak.
+ */
 START_TEST(every_call_fails_once)
 {
-    static const enum mock_call kinds[] = {MOCK_CALL_NR_VCPUS, MOCK_CALL_CREATE_SERVER, MOCK_CALL_RESOURCE_MAP,
-                                           MOCK_CALL_MAP_RANGE, MOCK_CALL_SET_STATE, MOCK_CALL_BIND, MOCK_CALL_GET_INFO};
+    static const enum mock_call kinds[] = {MOCK_CALL_NR_VCPUS, MOCK_CALL_CREATE_SERVER,
+                                           MOCK_CALL_RESOURCE_MAP, MOCK_CALL_MAP_RANGE, MOCK_CALL_SET_STATE,
+                                           MOCK_CALL_BIND, MOCK_CALL_GET_INFO};
     for (unsigned k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
         for (unsigned nth = 1;; nth++) {
             ck_assert_uint_lt(nth, 64);

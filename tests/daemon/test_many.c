@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Many in one daemon: more ranges than one ioreq server holds, forty guests of which some die, one is slow, one waits for
- * ever, and a guest that misbehaves as fast as it can beside one that does not.
+ * Many in one daemon: more ranges than one ioreq server holds, forty guests of which some die, one is slow,
+ * one waits for ever, and a guest that misbehaves as fast as it can beside one that does not.
  */
 #include <check.h>
 #include <errno.h>
@@ -283,8 +283,9 @@ static void add_player(struct words *words, unsigned number)
 
 static void start_player(struct player *player)
 {
-    ck_assert_int_eq(virtio_mmio_open(&player->driver, player->guest, 0, DISK_BASE, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_POLL, 0,
-                                      virtio_arena_make(player->guest, 0x10000, 0x80000)), 0);
+    struct virtio_arena arena = virtio_arena_make(player->guest, 0x10000, 0x80000);
+    ck_assert_int_eq(virtio_mmio_open(&player->driver, player->guest, 0, DISK_BASE, VIRTIO_ID_BLOCK_DEVICE,
+                                      VIRTIO_POLL, 0, arena), 0);
     ck_assert_int_eq(virtio_blk_start(&player->blk, &player->driver, VIRTIO_BLK_FEATURES, 1, 16), 0);
     ck_assert_int_eq(pthread_create(&player->thread, NULL, play, player), 0);
 }
@@ -391,7 +392,8 @@ struct hammer {
 
 static void fill_request(struct ioreq *request, unsigned *seed)
 {
-    static const uint64_t places[] = {DISK_BASE, DISK_BASE + 0x50, 0x402, 0x3f8, 0xcf8, 0xfffe, UINT64_MAX - 3, 0x10000};
+    static const uint64_t places[] = {DISK_BASE, DISK_BASE + 0x50, 0x402, 0x3f8, 0xcf8, 0xfffe,
+                                      UINT64_MAX - 3, 0x10000};
     memset(request, 0, sizeof(*request));
     request->type = (uint8_t)rand_r(seed) % 12;
     if (request->type == IOREQ_TYPE_INVALIDATE || rand_r(seed) % 2) {
@@ -448,7 +450,8 @@ START_TEST(a_guest_that_misbehaves)
         add(&words, "--device");
         add(&words, "uart16550");
         add(&words, "--device");
-        add(&words, "virtio-blk,bus=mmio,base=0x%x,irq=none,path=%s", DISK_BASE, fixture_image(&f, i ? "1" : "0", DISK));
+        add(&words, "virtio-blk,bus=mmio,base=0x%x,irq=none,path=%s", DISK_BASE,
+            fixture_image(&f, i ? "1" : "0", DISK));
     }
     f.daemon = spawn(&words);
     for (unsigned i = 0; i < 2; i++) {
@@ -479,8 +482,8 @@ START_TEST(a_guest_that_misbehaves)
     ck_assert_uint_gt(rounds, 20);
     ck_assert_msg(worst < 2000, "the other guest waited %llu ms", (unsigned long long)worst);
     lines = count_lines(mock_daemon_log(f.daemon)) - lines;
-    ck_assert_msg(lines <= 3 * (SECONDS + 4), "%u lines in the log for %llu requests:\n%s", lines, (unsigned long long)requests,
-                  mock_daemon_log(f.daemon));
+    ck_assert_msg(lines <= 3 * (SECONDS + 4), "%u lines in the log for %llu requests:\n%s", lines,
+                  (unsigned long long)requests, mock_daemon_log(f.daemon));
     ck_assert_uint_eq(vcpu_inb(f.guest, 0, 0x402), 0xe9); /* and it is served itself again */
     fixture_terminate(&f);
     mock_guest_free(good);

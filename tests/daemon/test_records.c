@@ -207,7 +207,8 @@ START_TEST(claims_of_another)
     fixture_expect_log(other, text);
     mock_daemon_free(other);
     /* The default slots skip it: 4 is free, 5 is not. */
-    other = fixture_spawn(&f, "--device", "virtio-rng", "--device", "virtio-rng", "--device", "debugcon,base=0x500", NULL);
+    other = fixture_spawn(&f, "--device", "virtio-rng", "--device", "virtio-rng",
+                          "--device", "debugcon,base=0x500", NULL);
     ck_assert_int_eq(mock_daemon_wait_log(other, "ready: all guests are running", 10000), 0);
     record = record_text(1);
     ck_assert_ptr_nonnull(strstr(record, "claim=function 0x20 "));

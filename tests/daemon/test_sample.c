@@ -74,8 +74,8 @@ START_TEST(on_arm)
 {
     start(MOCK_ARM64);
     uint64_t ram = mock_ram_base(f.guest);
-    fixture_run(&f, "--on-exit", "destroy", "--module", getenv("MODULE_SAMPLE"), "--device", "sample,base=0x2000000,irq=37",
-                NULL);
+    fixture_run(&f, "--on-exit", "destroy", "--module", getenv("MODULE_SAMPLE"),
+                "--device", "sample,base=0x2000000,irq=37", NULL);
     copies(ram + 0x5ff8, ram + 0x9ffc);
     ck_assert_int_eq(mock_spi_take(f.guest, 37, FIXTURE_TIMEOUT_MS), 0);
     stop();

@@ -157,9 +157,11 @@ static void run_disk(const char *bus, const char *filter)
     fixture_run(&f, "--exit-when-gone", "--device", "pci-host", "--device", device, NULL);
     struct virtio_arena arena = virtio_arena_make(f.guest, ARENA, ARENA_SIZE);
     if (strcmp(bus, "pci")) {
-        ck_assert_int_eq(virtio_mmio_open(&driver, f.guest, 0, 0xfe001000, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_POLL, 0, arena), 0);
+        ck_assert_int_eq(virtio_mmio_open(&driver, f.guest, 0, 0xfe001000, VIRTIO_ID_BLOCK_DEVICE,
+                                          VIRTIO_POLL, 0, arena), 0);
     } else {
-        ck_assert_int_eq(virtio_pci_open(&driver, f.guest, 0, 5 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX, 0xe0000000, arena), 0);
+        ck_assert_int_eq(virtio_pci_open(&driver, f.guest, 0, 5 << 3, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_MSIX,
+                                         0xe0000000, arena), 0);
     }
     ck_assert_int_eq(virtio_blk_start(&blk, &driver, VIRTIO_BLK_ALL, 1, 0), 0);
 }
@@ -208,7 +210,8 @@ static void expect_disk_works(void)
 }
 
 static const char *const buses[] = {"pci", "mmio", "mmio-legacy"};
-static const char *const whens[] = {"block.filter.delay=400,block.filter.when=before", "block.filter.delay=400,block.filter.when=after"};
+static const char *const whens[] = {"block.filter.delay=400,block.filter.when=before",
+                                    "block.filter.delay=400,block.filter.when=after"};
 
 START_TEST(reset_under_io)
 {

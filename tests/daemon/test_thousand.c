@@ -88,7 +88,8 @@ static const char *write_configuration(void)
         int fd = open(image, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
         ck_assert_int_eq(ftruncate(fd, IMAGE_SIZE), 0);
         close(fd);
-        fprintf(file, "  { domain = %u; type = \"pvh\"; devices = [ \"virtio-blk,bus=mmio,base=0x%x,irq=none,path=%s\" ]; }%s\n",
+        fprintf(file, "  { domain = %u; type = \"pvh\"; "
+                      "devices = [ \"virtio-blk,bus=mmio,base=0x%x,irq=none,path=%s\" ]; }%s\n",
                 mock_domid(players[i].guest), BASE, image, i + 1 < GUESTS ? "," : "");
     }
     fprintf(file, ");\n");
@@ -117,7 +118,8 @@ static void open_disk(struct player *player)
 {
     struct virtio_arena arena =
         virtio_arena_make(player->guest, mock_ram_base(player->guest) + RAM / 4, RAM / 2);
-    int result = virtio_mmio_open(&player->driver, player->guest, 0, BASE, VIRTIO_ID_BLOCK_DEVICE, VIRTIO_POLL, 0, arena);
+    int result = virtio_mmio_open(&player->driver, player->guest, 0, BASE, VIRTIO_ID_BLOCK_DEVICE,
+                                  VIRTIO_POLL, 0, arena);
     ck_assert_msg(result == 0, "guest %u finds no disk: %s", mock_domid(player->guest), strerror(-result));
     ck_assert_int_eq(virtio_blk_start(&player->blk, &player->driver, VIRTIO_BLK_ALL, 1, 16), 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * uart16550 as an operating system's driver meets it: the probe, the FIFOs, the interrupt, both directions; in ports with
- * an ISA line and in memory with an SPI.
+ * uart16550 as an operating system's driver meets it: the probe, the FIFOs, the interrupt, both directions;
+ * in ports with an ISA line and in memory with an SPI.
  */
 #include <check.h>
 #include <stdio.h>

@@ -211,8 +211,9 @@ START_TEST(waits_for_the_host)
     fixture_run(&rig.f, "--device", spec, NULL);
     rig.host = accept(listener, NULL, NULL);
     ck_assert_int_ge(rig.host, 0);
-    ck_assert_int_eq(virtio_pci_open(&rig.driver, rig.f.guest, 0, 5 << 3, VIRTIO_ID_NETWORK_CARD, VIRTIO_MSIX, 0xe0000000,
-                                     virtio_arena_make(rig.f.guest, NIC_ARENA_OFFSET, NIC_ARENA_SIZE)), 0);
+    struct virtio_arena arena = virtio_arena_make(rig.f.guest, NIC_ARENA_OFFSET, NIC_ARENA_SIZE);
+    ck_assert_int_eq(virtio_pci_open(&rig.driver, rig.f.guest, 0, 5 << 3, VIRTIO_ID_NETWORK_CARD, VIRTIO_MSIX,
+                                     0xe0000000, arena), 0);
     ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, ALL, 1, 0), 0);
     struct virtio_queue *queue = virtio_net_send_queue(&rig.net, 0);
     while (arrived < FRAMES) {

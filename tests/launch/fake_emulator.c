@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * An emulator of nothing, for ioreqd --list: fake-emulator [WORD]... ends by SIGTERM with status 0; the words say what it
- * does first: fd N (writes a line to it), pidfile PATH, socket PATH (listens), fork (goes to the background), sleep MS,
- * note PATH (appends its arguments, its descriptors and "end" at SIGTERM), say TEXT (on stderr), exit STATUS, stubborn.
+ * An emulator of nothing, for ioreqd --list: fake-emulator [WORD]... ends by SIGTERM with status 0; the words
+ * say what it does first: fd N (writes a line to it), pidfile PATH, socket PATH (listens), fork (goes to the
+ * background), sleep MS, note PATH (appends its arguments, its descriptors and "end" at SIGTERM), say TEXT
+ * (on stderr), exit STATUS, stubborn.
  */
 #include <dirent.h>
 #include <fcntl.h>

@@ -181,8 +181,8 @@ static void serve(int listener)
     json_t *command;
     json_error_t error;
 
-    say(&client, json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[]}}", "QMP", "version", "qemu", "major", 7, "minor", 2, "micro",
-                           0, "package", "fake", "capabilities"));
+    say(&client, json_pack("{s:{s:{s:{s:i,s:i,s:i},s:s},s:[]}}", "QMP", "version", "qemu", "major", 7,
+                           "minor", 2, "micro", 0, "package", "fake", "capabilities"));
     while ((command = json_load_callback(take_byte, &client, JSON_DISABLE_EOF_CHECK, &error))) {
         answer(&client, command);
         json_decref(command);

@@ -51,9 +51,9 @@ void rig_init(struct rig *rig, const char *domid)
     if (domid) {
         rig_add(rig, "-xen-domid", domid, NULL);
     }
-    rig_add(rig, "-no-shutdown", "-chardev", chardev, "-mon", "chardev=libxl-cmd,mode=control", "-chardev", statdev, "-mon",
-            "chardev=libxenstat-cmd,mode=control", "-nodefaults", "-no-user-config", "-name", "-ioreqd", "-ioreqd-qemu",
-            getenv("FAKE_QEMU_PROGRAM"), NULL);
+    rig_add(rig, "-no-shutdown", "-chardev", chardev, "-mon", "chardev=libxl-cmd,mode=control",
+            "-chardev", statdev, "-mon", "chardev=libxenstat-cmd,mode=control", "-nodefaults",
+            "-no-user-config", "-name", "-ioreqd", "-ioreqd-qemu", getenv("FAKE_QEMU_PROGRAM"), NULL);
 }
 
 void rig_start(struct rig *rig)
@@ -68,7 +68,8 @@ void rig_start(struct rig *rig)
         dup2(fd, STDERR_FILENO);
         close(fd);
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        execve(rig->arguments[0], (char *const *)(uintptr_t)rig->arguments, rig->environment ? rig->environment : environ);
+        execve(rig->arguments[0], (char *const *)(uintptr_t)rig->arguments,
+               rig->environment ? rig->environment : environ);
         _exit(126);
     }
 }
@@ -226,7 +227,8 @@ void qmp_send_fd(struct qmp *qmp, const char *bytes, int fd)
     struct iovec part = {(void *)(uintptr_t)bytes, strlen(bytes)};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space,
                              .msg_controllen = sizeof(control.space)};
-    control.header = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    control.header = (struct cmsghdr){
+        .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
     memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
     ck_assert_int_eq(sendmsg(qmp->fd, &message, MSG_NOSIGNAL), (ssize_t)strlen(bytes));
 }
@@ -234,7 +236,8 @@ void qmp_send_fd(struct qmp *qmp, const char *bytes, int fd)
 static ssize_t read_more(struct qmp *qmp)
 {
     struct pollfd fd = {.fd = qmp->fd, .events = POLLIN};
-    ck_assert_msg(poll(&fd, 1, RIG_TIMEOUT_MS) == 1, "nothing came from QMP; so far: %.*s", (int)qmp->length, qmp->buffer);
+    ck_assert_msg(poll(&fd, 1, RIG_TIMEOUT_MS) == 1, "nothing came from QMP; so far: %.*s", (int)qmp->length,
+                  qmp->buffer);
     ck_assert_uint_lt(qmp->length, sizeof(qmp->buffer));
     ssize_t count = recv(qmp->fd, qmp->buffer + qmp->length, sizeof(qmp->buffer) - qmp->length, 0);
     qmp->length += count > 0 ? (size_t)count : 0;

@@ -67,11 +67,13 @@ START_TEST(qemu_gets_what_libxl_gave)
     rig_start(&rig);
     close(fd);
     rig_wait_up(&rig);
-    static const char *const expected[] = {"arg: -xen-domid\narg: 5\narg: -no-shutdown\narg: -chardev\narg: socket,id=libxl-cmd,"
-                                           "server=on,wait=off,fd=", "arg: -mon\narg: chardev=libxl-cmd,mode=control\n",
-                                           "arg: -nodefaults\narg: -no-user-config\narg: -name\narg: -ioreqd\narg: -incoming\n"
-                                           "arg: fd:40\narg: -m\narg: 1024\nenv:", "env: XEN_DOMAIN_ID=5", "fd: 40 /dev/zero",
-                                           "sigpipe: default", "fd: 0 /dev/null"};
+    static const char *const expected[] = {
+        "arg: -xen-domid\narg: 5\narg: -no-shutdown\narg: -chardev\n"
+        "arg: socket,id=libxl-cmd,server=on,wait=off,fd=",
+        "arg: -mon\narg: chardev=libxl-cmd,mode=control\n",
+        "arg: -nodefaults\narg: -no-user-config\narg: -name\narg: -ioreqd\narg: -incoming\n"
+        "arg: fd:40\narg: -m\narg: 1024\nenv:",
+        "env: XEN_DOMAIN_ID=5", "fd: 40 /dev/zero", "sigpipe: default", "fd: 0 /dev/null"};
     for (unsigned i = 0; i < sizeof(expected) / sizeof(expected[0]); i++) {
         ck_assert_msg(rig_has_text(rig.note, expected[i]), "QEMU did not get \"%s\"", expected[i]);
     }
@@ -183,8 +185,8 @@ END_TEST
 /* QEMU places a device by itself: known from query-pci, before libxl gets its first answer. */
 START_TEST(collision_with_a_running_qemu)
 {
-    setenv("FAKE_QEMU_PCI", "[{\"bus\":0,\"devices\":[{\"bus\":0,\"slot\":0,\"function\":0,\"qdev_id\":\"\"},{\"bus\":0,\"slot\":30,"
-           "\"function\":0,\"qdev_id\":\"net-nic0\"}]}]", 1);
+    setenv("FAKE_QEMU_PCI", "[{\"bus\":0,\"devices\":[{\"bus\":0,\"slot\":0,\"function\":0,\"qdev_id\":\"\"},"
+           "{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"net-nic0\"}]}]", 1);
     rig_add(&rig, "-ioreqd", "virtio-rng,addr=1e", NULL);
     rig_start(&rig);
     ck_assert_int_eq(rig_status(&rig), 1);
@@ -218,7 +220,8 @@ START_TEST(ioreqd_that_is_late)
     rig_add(&rig, "-ioreqd-timeout", "1", NULL);
     rig_start(&rig);
     ck_assert_int_eq(rig_status(&rig), 1);
-    rig_expect_log(&rig, "ioreqd was not ready within 1 s: nothing came on its descriptor; it still runs: ioreqd: domid 5: an image");
+    rig_expect_log(&rig, "ioreqd was not ready within 1 s: nothing came on its descriptor; it still runs: "
+                         "ioreqd: domid 5: an image");
     ck_assert_int_ne(access(rig.note, F_OK), 0);
 }
 END_TEST
@@ -268,7 +271,8 @@ START_TEST(killed_ioreqd)
     rig_wait_up(&rig);
     kill(child_of(rig.pid, "fake-ioreqd"), SIGKILL);
     ck_assert_int_eq(rig_status(&rig), 1);
-    rig_expect_log(&rig, "ioreqd-dm: ioreqd was killed by signal 9 (Killed): ioreqd: domid 5: an image is not there; ending the");
+    rig_expect_log(&rig, "ioreqd-dm: ioreqd was killed by signal 9 (Killed): ioreqd: domid 5: an image is "
+                         "not there; ending the");
     ck_assert(rig_has_text(rig.note, "signal: 15"));
 }
 END_TEST
@@ -446,11 +450,14 @@ END_TEST
 /* Both take a place by themselves: the second one knows the first one's by its record, and we know both. */
 START_TEST(places_by_records)
 {
-    rig_add(&rig, "-ioreqd", "virtio-rng", "-ioreqd-extra", "-ioreqd-arg", "--no-xenstore", "-ioreqd-arg", "--record-dir",
-            "-ioreqd-arg", records, "-ioreqd", "virtio-rng,id=second", NULL);
+    rig_add(&rig, "-ioreqd", "virtio-rng", "-ioreqd-extra", "-ioreqd-arg", "--no-xenstore",
+            "-ioreqd-arg", "--record-dir", "-ioreqd-arg", records, "-ioreqd", "virtio-rng,id=second", NULL);
     if (_i) {
-        setenv("FAKE_QEMU_PCI", _i == 1 ? "[{\"bus\":0,\"devices\":[{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]"
-                                        : "[{\"bus\":0,\"devices\":[{\"bus\":1,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]", 1);
+        setenv("FAKE_QEMU_PCI", _i == 1 ? "[{\"bus\":0,\"devices\":["
+                                          "{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]"
+                                        : "[{\"bus\":0,\"devices\":["
+                                          "{\"bus\":1,\"slot\":30,\"function\":0,\"qdev_id\":\"nic0\"}]}]",
+               1);
     }
     real_start();
     if (_i == 1) {

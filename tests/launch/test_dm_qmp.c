@@ -41,7 +41,8 @@ static void expect_refused(struct qmp *of, const char *id)
     ck_assert_str_eq(json_string_value(json_object_get(error, "class")), "GenericError");
     ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(error, "desc")), "devices of ioreqd"));
     json_t *wanted = id ? json_loads(id, JSON_DECODE_ANY, NULL) : NULL;
-    ck_assert_msg(json_equal(wanted, json_object_get(reply, "id")) || (!wanted && !json_object_get(reply, "id")), "%s", got);
+    ck_assert_msg(json_equal(wanted, json_object_get(reply, "id")) ||
+                  (!wanted && !json_object_get(reply, "id")), "%s", got);
     json_decref(wanted);
     json_decref(reply);
     free(got);
@@ -76,7 +77,8 @@ END_TEST
 START_TEST(answers_in_order)
 {
     qmp_open(&qmp, rig.public);
-    qmp_send(&qmp, "{\"execute\":\"echo\",\"arguments\":{},\"id\":1}{\"execute\":\"slow\",\"id\":2}{\"execute\":\"big\",\"id\":3} "
+    qmp_send(&qmp, "{\"execute\":\"echo\",\"arguments\":{},\"id\":1}{\"execute\":\"slow\",\"id\":2}"
+                   "{\"execute\":\"big\",\"id\":3} "
                    SAVE ",\"id\":4}{\"execute\":\"echo\",\"arguments\":{},\"id\":5}\n");
     qmp_expect(&qmp, "{'return':{},'id':1}");
     qmp_expect(&qmp, "{'event':'STOP','timestamp':{'seconds':1,'microseconds':2}}");
@@ -92,7 +94,8 @@ END_TEST
 
 START_TEST(byte_by_byte)
 {
-    static const char text[] = " \r\n{ \"execute\" :\n \"echo\", \"arguments\": {\"s\": \"a}\\\"]{'\"}, \"id\": 1 }" SAVE ",\"id\":2}";
+    static const char text[] = " \r\n{ \"execute\" :\n \"echo\", "
+                               "\"arguments\": {\"s\": \"a}\\\"]{'\"}, \"id\": 1 }" SAVE ",\"id\":2}";
     char one[2] = "";
     qmp_open(&qmp, rig.public);
     for (const char *at = text; *at; at++) {
@@ -190,8 +193,10 @@ static void expect_parse_error(const char *text)
 /* What the filter can't read, QEMU doesn't get. The connection goes on. */
 START_TEST(nonsense_is_answered)
 {
-    static const char *const bad[] = {"nonsense \n", "{\"execute\":\"echo\" \"x\"}", "{]", "{\"execute\":\"x\n", "[1,2]", "17 ",
-                                      "{'execute':'xen-save-devices-state'}", "\"text\"", "}\n", "{\"execute\":\"\xff\"}",
+    static const char *const bad[] = {"nonsense \n", "{\"execute\":\"echo\" \"x\"}", "{]",
+                                      "{\"execute\":\"x\n", "[1,2]", "17 ",
+                                      "{'execute':'xen-save-devices-state'}", "\"text\"", "}\n",
+                                      "{\"execute\":\"\xff\"}",
                                       "{\"execute\":\"xen-save-devices-state\",\"execute\":\"echo\"}"};
     qmp_open(&qmp, rig.public);
     for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {

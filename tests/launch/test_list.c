@@ -58,8 +58,8 @@ static void teardown(void)
 static void write_list(const char *text)
 {
     char domid[8];
-    const char *const words[][2] = {{"'", "\""}, {"@", folder}, {"FAKE", getenv("FAKE_EMULATOR")}, {"IOREQD", getenv("IOREQD")},
-                                    {"DOMID", domid}};
+    const char *const words[][2] = {{"'", "\""}, {"@", folder}, {"FAKE", getenv("FAKE_EMULATOR")},
+                                    {"IOREQD", getenv("IOREQD")}, {"DOMID", domid}};
     snprintf(domid, sizeof(domid), "%u", mock_domid(guest));
     FILE *out = fopen(file, "w");
     ck_assert_ptr_nonnull(out);
@@ -80,7 +80,8 @@ static void write_list(const char *text)
 
 static void start(const char *text)
 {
-    const char *argv[] = {getenv("IOREQD"), "--log", "debug", "--list", file, with_xenstore ? NULL : "--no-xenstore", NULL};
+    const char *argv[] = {getenv("IOREQD"), "--log", "debug", "--list", file,
+                          with_xenstore ? NULL : "--no-xenstore", NULL};
     write_list(text);
     list = mock_spawn_daemon(mock, (char *const *)(uintptr_t)argv);
     ck_assert_ptr_nonnull(list);
@@ -89,13 +90,15 @@ static void start(const char *text)
 static int status(void)
 {
     int wait_status;
-    ck_assert_msg(mock_daemon_wait(list, RIG_TIMEOUT_MS, &wait_status) == 0, "it did not end:\n%s", mock_daemon_log(list));
+    ck_assert_msg(mock_daemon_wait(list, RIG_TIMEOUT_MS, &wait_status) == 0, "it did not end:\n%s",
+                  mock_daemon_log(list));
     return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : -WTERMSIG(wait_status);
 }
 
 static void expect(const char *text)
 {
-    ck_assert_msg(strstr(mock_daemon_log(list), text) != NULL, "the log lacks \"%s\":\n%s", text, mock_daemon_log(list));
+    ck_assert_msg(strstr(mock_daemon_log(list), text) != NULL, "the log lacks \"%s\":\n%s", text,
+                  mock_daemon_log(list));
 }
 
 static void wait_ready(void)
@@ -151,18 +154,21 @@ START_TEST(every_way_to_be_ready)
     pid_t by_pid = run_fake("note", "note-pid"), by_socket = run_fake("socket", "socket-running");
     snprintf(text, sizeof(text),
              "{'domid': DOMID, 'emulators': ["
-             "{'name': 'line', 'program': 'FAKE', 'arguments': ['note', '@/note-line', 'sleep', '50', 'fd', '{ready-fd}'], "
+             "{'name': 'line', 'program': 'FAKE', "
+             "'arguments': ['note', '@/note-line', 'sleep', '50', 'fd', '{ready-fd}'], "
              "'ready': {'fd': true}, 'timeout': 5},"
-             "{'name': 'file', 'program': 'FAKE', 'arguments': ['fork', 'note', '@/note-file', 'pidfile', '@/pid{domid}'],"
+             "{'name': 'file', 'program': 'FAKE', "
+             "'arguments': ['fork', 'note', '@/note-file', 'pidfile', '@/pid{domid}'],"
              "'ready': {'pidfile': '@/pid{domid}'}},"
-             "{'name': 'listens', 'program': 'FAKE', 'arguments': ['note', '@/note-listens', 'sleep', '100', 'socket', '@/socket'],"
+             "{'name': 'listens', 'program': 'FAKE', "
+             "'arguments': ['note', '@/note-listens', 'sleep', '100', 'socket', '@/socket'],"
              "'ready': {'socket': '@/socket'}},"
              "{'name': 'by-pid', 'pid': %d}, {'name': 'by-socket', 'socket': '@/socket-running'},"
              "{'name': 'none', 'program': 'FAKE', 'arguments': ['note', '@/note-none'], 'ready': 'none'}]}", by_pid);
     start(text);
     wait_ready();
-    static const char *const order[] = {"line: ready", "file: ready", "listens: ready", "by-pid: ready", "by-socket: ready",
-                                        "none: ready"};
+    static const char *const order[] = {"line: ready", "file: ready", "listens: ready", "by-pid: ready",
+                                        "by-socket: ready", "none: ready"};
     const char *at = mock_daemon_log(list);
     for (unsigned i = 0; i < 6; i++) {
         at = strstr(at, order[i]);
@@ -192,10 +198,14 @@ START_TEST(two_ioreqds)
 {
     struct mock_domain_info info;
     start("{'domid': DOMID, 'emulators': ["
-          "{'name': 'console', 'program': 'IOREQD', 'arguments': ['--no-xenstore', '--record-dir', '@/records', '--ready-fd', "
-          "'{ready-fd}', '--domain', '{domid}', '--type', 'hvm', '--device', 'debugcon'], 'ready': {'fd': true}},"
-          "{'name': 'uart', 'program': 'IOREQD', 'arguments': ['--no-xenstore', '--record-dir', '@/records', '--ready-fd', "
-          "'{ready-fd}', '--domain', '{domid}', '--type', 'hvm', '--device', 'uart16550,chardev=file,chardev.path=@/uart'],"
+          "{'name': 'console', 'program': 'IOREQD', "
+          "'arguments': ['--no-xenstore', '--record-dir', '@/records', '--ready-fd', "
+          "'{ready-fd}', '--domain', '{domid}', '--type', 'hvm', '--device', 'debugcon'], "
+          "'ready': {'fd': true}},"
+          "{'name': 'uart', 'program': 'IOREQD', "
+          "'arguments': ['--no-xenstore', '--record-dir', '@/records', '--ready-fd', "
+          "'{ready-fd}', '--domain', '{domid}', '--type', 'hvm', "
+          "'--device', 'uart16550,chardev=file,chardev.path=@/uart'],"
           "'ready': {'fd': true}}]}");
     wait_ready();
     ck_assert_int_eq(mock_domain_info(guest, &info), 0);
@@ -209,7 +219,8 @@ START_TEST(two_ioreqds)
 END_TEST
 
 #define FIRST \
-    "{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', 'arguments': ['note', '@/note', 'fd', '{ready-fd}']," \
+    "{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', " \
+    "'arguments': ['note', '@/note', 'fd', '{ready-fd}']," \
     "'ready': {'fd': true}},"
 
 struct failure {
@@ -217,11 +228,14 @@ struct failure {
 };
 
 static const struct failure failures[] = {
-    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'no disk', 'exit', '3'], 'ready': {'fd': true}}", "expected "
-                                                                                                                 "{ready-fd}"},
-    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'no disk {ready-fd}', 'exit', '3'], 'ready': {'fd': true}}",
+    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'no disk', 'exit', '3'], "
+     "'ready': {'fd': true}}",
+     "expected {ready-fd}"},
+    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'no disk {ready-fd}', 'exit', '3'], "
+     "'ready': {'fd': true}}",
      "second: ended with status 3: no disk "},
-    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'busy'], 'ready': {'pidfile': '@/none'}, 'timeout': 1}",
+    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['say', 'busy'], "
+     "'ready': {'pidfile': '@/none'}, 'timeout': 1}",
      "second: was not ready within 1 s: no living process in "},
     {"{'name': 'second', 'program': 'FAKE', 'ready': {'socket': '@/none'}, 'timeout': 1}",
      "second: was not ready within 1 s: nobody listens at "},
@@ -232,7 +246,8 @@ static const struct failure failures[] = {
      "second: ended with status 127: can't run /nonexistent/emulator: No such file or directory, before it was ready"},
     {"{'name': 'second', 'pid': 2147480000}", "second: process 2147480000: No such process"},
     {"{'name': 'second', 'program': 'FAKE', 'ready': {'xenstore': '/local/domain/1/state'}}", "there is no xenstore"},
-    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['fork', 'exit', '0'], 'ready': {'pidfile': '@/none'}, 'timeout': 1}",
+    {"{'name': 'second', 'program': 'FAKE', 'arguments': ['fork', 'exit', '0'], "
+     "'ready': {'pidfile': '@/none'}, 'timeout': 1}",
      "second: was not ready within 1 s: no living process in "},
 };
 
@@ -259,7 +274,8 @@ START_TEST(one_ends_later)
     pid_t second = pid_in("note2");
     kill(second, _i ? SIGTERM : SIGKILL);
     ck_assert_int_eq(status(), _i ? 0 : 3);
-    expect(_i ? "second: ended with status 0; ending the others" : "second: was killed by signal 9 (Killed); ending the others");
+    expect(_i ? "second: ended with status 0; ending the others"
+              : "second: was killed by signal 9 (Killed); ending the others");
     rig_wait_text(path_of("note"), "end\n");
 }
 END_TEST
@@ -268,8 +284,9 @@ START_TEST(a_running_one_ends)
 {
     char text[512];
     pid_t pid = run_fake(_i ? "socket" : "note", "running");
-    snprintf(text, sizeof(text), _i ? FIRST "{'name': 'second', 'socket': '@/running'}]}" : FIRST "{'name': 'second', 'pid': %d}]}",
-             pid);
+    snprintf(text, sizeof(text),
+             _i ? FIRST "{'name': 'second', 'socket': '@/running'}]}"
+                : FIRST "{'name': 'second', 'pid': %d}]}", pid);
     start(text);
     wait_ready();
     kill(pid, SIGKILL);
@@ -303,7 +320,8 @@ END_TEST
 
 START_TEST(stubborn)
 {
-    start("{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', 'arguments': ['stubborn', 'note', '@/note']}]}");
+    start("{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', "
+          "'arguments': ['stubborn', 'note', '@/note']}]}");
     wait_ready();
     pid_t pid = pid_in("note");
     mock_daemon_signal(list, SIGTERM);
@@ -338,9 +356,11 @@ START_TEST(old_signs)
     } else {
         pid = run_fake(_i == 1 ? "pidfile" : "socket", _i == 1 ? "pid" : "socket");
     }
-    start(_i < 2 ? FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['note', '@/note2', 'sleep', '300', 'pidfile', '@/pid'],"
+    start(_i < 2 ? FIRST "{'name': 'second', 'program': 'FAKE', "
+                         "'arguments': ['note', '@/note2', 'sleep', '300', 'pidfile', '@/pid'],"
                          "'ready': {'pidfile': '@/pid'}}]}"
-                 : FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['socket', '@/socket'], 'ready': {'socket': '@/socket'}}]}");
+                 : FIRST "{'name': 'second', 'program': 'FAKE', 'arguments': ['socket', '@/socket'], "
+                         "'ready': {'socket': '@/socket'}}]}");
     if (_i == 0) {
         pid_in("note2");
         ck_assert_int_ne(access(path_of("pid"), F_OK), 0);
@@ -360,11 +380,13 @@ START_TEST(ready_fd_and_pidfile)
 {
     int fds[2];
     char number[16], pidfile[128], bytes[16] = "";
-    const char *argv[] = {getenv("IOREQD"), "--no-xenstore", "--ready-fd", number, "--pidfile", pidfile, "--list", file, NULL};
+    const char *argv[] = {getenv("IOREQD"), "--no-xenstore", "--ready-fd", number, "--pidfile", pidfile,
+                          "--list", file, NULL};
     ck_assert_int_eq(pipe(fds), 0);
     snprintf(number, sizeof(number), "%d", fds[1]);
     snprintf(pidfile, sizeof(pidfile), "%s", path_of("list.pid"));
-    write_list("{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', 'arguments': ['note', '@/note', 'sleep', '200',"
+    write_list("{'domid': DOMID, 'emulators': [{'name': 'first', 'program': 'FAKE', "
+               "'arguments': ['note', '@/note', 'sleep', '200',"
                "'fd', '{ready-fd}'], 'ready': {'fd': true}}]}");
     list = mock_spawn_daemon(mock, (char *const *)(uintptr_t)argv);
     close(fds[1]);
@@ -393,7 +415,8 @@ static const struct failure bad_files[] = {
     {"{'domid': 1, 'emulators': [{}]}", "emulators[0]: name: expected a name"},
     {"{'domid': 1, 'emulators': [7]}", "emulators[0]: it: expected an object"},
     {"{'domid': 1, 'emulators': [{'name': 'a b', 'pid': 1}]}", "name: expected at most 32 characters without blanks"},
-    {"{'domid': 1, 'emulators': [{'name': 'a', 'pid': 1}, {'name': 'a', 'pid': 2}]}", "emulators[1]: name: expected one that no other"},
+    {"{'domid': 1, 'emulators': [{'name': 'a', 'pid': 1}, {'name': 'a', 'pid': 2}]}",
+     "emulators[1]: name: expected one that no other"},
     {"{'domid': 1, 'emulators': [{'name': 'a'}]}", "emulators[0] (a): expected one of program, pid and socket"},
     {"{'domid': 1, 'emulators': [{'name': 'a', 'pid': 1, 'socket': '/x'}]}", "expected one of program, pid and socket"},
     {"{'domid': 1, 'emulators': [{'name': 'a', 'pid': -1}]}", "pid: expected a process's number"},
@@ -402,8 +425,11 @@ static const struct failure bad_files[] = {
     {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'timeout': 0}]}", "timeout: expected seconds"},
     {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'ready': {}}]}", "ready: expected "},
     {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'ready': {'fd': false}}]}", "ready: expected "},
-    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'ready': {'pidfile': 'x'}}]}", "pidfile: expected an absolute path"},
-    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'ready': {'pidfile': '/x', 'socket': '/y'}}]}", "ready: expected "},
+    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'ready': {'pidfile': 'x'}}]}",
+     "pidfile: expected an absolute path"},
+    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', "
+     "'ready': {'pidfile': '/x', 'socket': '/y'}}]}",
+     "ready: expected "},
     {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'argument': []}]}", "argument: expected no such key"},
     {"{'domid': 1, 'domid': 2, 'emulators': [{}]}", "list.json:1: duplicate"},
 };

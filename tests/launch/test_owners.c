@@ -68,8 +68,8 @@ static void start_qemu(const char *functions)
 static void start_ioreqd(const char *beside, const char *device)
 {
     char domid[8], records[128];
-    const char *argv[] = {getenv("IOREQD"), "--no-xenstore", "--record-dir", records, "--domain", domid, "--type", "hvm",
-                          "--device", device, beside, NULL};
+    const char *argv[] = {getenv("IOREQD"), "--no-xenstore", "--record-dir", records, "--domain", domid,
+                          "--type", "hvm", "--device", device, beside, NULL};
     snprintf(domid, sizeof(domid), "%u", mock_domid(guest));
     snprintf(records, sizeof(records), "%s/records", folder);
     ioreqd = mock_spawn_daemon(mock, (char *const *)(uintptr_t)argv);
@@ -78,7 +78,8 @@ static void start_ioreqd(const char *beside, const char *device)
 
 static void expect_log(const char *text)
 {
-    ck_assert_msg(mock_daemon_wait_log(ioreqd, text, RIG_TIMEOUT_MS) == 0, "no \"%s\":\n%s", text, mock_daemon_log(ioreqd));
+    ck_assert_msg(mock_daemon_wait_log(ioreqd, text, RIG_TIMEOUT_MS) == 0, "no \"%s\":\n%s", text,
+                  mock_daemon_log(ioreqd));
 }
 
 static void expect_claim(const char *claim)
@@ -111,7 +112,8 @@ END_TEST
 START_TEST(a_default_slot_goes_round_it)
 {
     start_qemu("[{\"bus\":0,\"devices\":[{\"bus\":0,\"slot\":31,\"function\":0,\"qdev_id\":\"x\"},"
-               "{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"y\"},{\"bus\":1,\"slot\":29,\"function\":0,\"qdev_id\":\"z\"}]}]");
+               "{\"bus\":0,\"slot\":30,\"function\":0,\"qdev_id\":\"y\"},"
+               "{\"bus\":1,\"slot\":29,\"function\":0,\"qdev_id\":\"z\"}]}]");
     start_ioreqd("--beside", "virtio-rng");
     expect_log(": running");
     expect_claim("0xe8 0xe8 virtio-rng0"); /* 1d.0: bus 1 is another one */

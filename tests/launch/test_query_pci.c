@@ -122,10 +122,13 @@ START_TEST(functions_and_bridges)
 {
     answer_with((const char *[]){GREETING EVENT, EVENT OK,
                                  EVENT "{\"return\":[{\"bus\":0,\"devices\":["
-                                       "{\"bus\":0,\"slot\":0,\"function\":0,\"qdev_id\":\"\",\"class_info\":{\"desc\":\"Host bridge\"}},"
+                                       "{\"bus\":0,\"slot\":0,\"function\":0,\"qdev_id\":\"\","
+                                       "\"class_info\":{\"desc\":\"Host bridge\"}},"
                                        "{\"bus\":0,\"slot\":1,\"function\":1,\"qdev_id\":\"ide\\u0007\"},"
-                                       "{\"bus\":0,\"slot\":30,\"function\":7,\"pci_bridge\":{\"bus\":{\"number\":0},\"devices\":["
-                                       "{\"bus\":1,\"slot\":4,\"function\":0,\"qdev_id\":\"below\"}]}}]}]}\r\n", NULL}, true);
+                                       "{\"bus\":0,\"slot\":30,\"function\":7,"
+                                       "\"pci_bridge\":{\"bus\":{\"number\":0},\"devices\":["
+                                       "{\"bus\":1,\"slot\":4,\"function\":0,\"qdev_id\":\"below\"}]}}]}]}"
+                                       "\r\n", NULL}, true);
     ask(QUERY_PCI_LIMIT_NS);
     ck_assert_int_eq(result.code, 0);
     ck_assert_uint_eq(count, 4);
@@ -139,7 +142,8 @@ END_TEST
 START_TEST(places_that_there_are_not)
 {
     answer_with((const char *[]){GREETING, OK,
-                                 "{\"return\":[7,{\"devices\":{}},{\"devices\":[null,{},{\"bus\":0,\"slot\":32,\"function\":0},"
+                                 "{\"return\":[7,{\"devices\":{}},{\"devices\":[null,{},"
+                                 "{\"bus\":0,\"slot\":32,\"function\":0},"
                                  "{\"bus\":-1,\"slot\":1,\"function\":0},{\"bus\":0,\"slot\":1,\"function\":8},"
                                  "{\"bus\":0,\"slot\":\"x\",\"function\":0,\"qdev_id\":7},"
                                  "{\"bus\":0,\"slot\":9,\"function\":0,\"qdev_id\":\"good\"}]}]}\r\n", NULL}, true);
@@ -155,7 +159,8 @@ START_TEST(more_than_fit)
     char *text = malloc(200000);
     size_t length = (size_t)sprintf(text, "{\"return\":[{\"devices\":[");
     for (unsigned i = 0; i < 3000; i++) {
-        length += (size_t)sprintf(text + length, "%s{\"bus\":%u,\"slot\":%u,\"function\":0}", i ? "," : "", i / 32 % 256, i % 32);
+        length += (size_t)sprintf(text + length, "%s{\"bus\":%u,\"slot\":%u,\"function\":0}", i ? "," : "",
+                                  i / 32 % 256, i % 32);
     }
     strcpy(text + length, "]}]}\r\n");
     answer_with((const char *[]){GREETING, OK, text, NULL}, true);
@@ -176,7 +181,8 @@ static const struct bad bads[] = {
     {{"hello\n"}, EPROTO, "not QMP"},
     {{"{\"return\":{}}"}, EPROTO, "not QMP"},
     {{GREETING, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no\\u001b\"}}"}, EPROTO, "no?"},
-    {{GREETING, OK, "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"The command query-pci has not been found\"}}"}, EPROTO,
+    {{GREETING, OK, "{\"error\":{\"class\":\"CommandNotFound\","
+                    "\"desc\":\"The command query-pci has not been found\"}}"}, EPROTO,
      "query-pci has not been found"},
     {{GREETING, OK, "{\"return\":{}}"}, EPROTO, "not QMP"},
     {{GREETING, OK, "{\"error\":7}"}, EPROTO, "an error"},

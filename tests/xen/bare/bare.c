@@ -19,9 +19,16 @@ enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, FEATURES_OK = 8 };
 enum { NEXT = 1, WRITE = 2 };
 enum { BLK_IN = 0, BLK_OUT = 1 };
 
-static struct { uint64_t address; uint32_t length; uint16_t flags, next; } descriptors[QUEUE_SIZE] __attribute__((aligned(4096)));
+static struct {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags, next;
+} descriptors[QUEUE_SIZE] __attribute__((aligned(4096)));
 static struct { uint16_t flags, index, ring[QUEUE_SIZE]; } available __attribute__((aligned(4096)));
-static volatile struct { uint16_t flags, index; struct { uint32_t id, length; } ring[QUEUE_SIZE]; } used __attribute__((aligned(4096)));
+static volatile struct {
+    uint16_t flags, index;
+    struct { uint32_t id, length; } ring[QUEUE_SIZE];
+} used __attribute__((aligned(4096)));
 static struct { uint32_t type, reserved; uint64_t sector; } header;
 static uint8_t written[512], read_back[512];
 static volatile uint8_t status;
