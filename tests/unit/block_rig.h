@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A disk for the tests of the block layer: the real core over a fake hypervisor, a device that sends what the test says,
- * an image on a real file system, and a look at what goes to the kernel. Each test is a process of its own.
+ * A disk for the tests of the block layer: the real core over a fake hypervisor, a device that sends what the
+ * test says, an image on a real file system, and a look at what goes to the kernel. Each test is a process of
+ * its own.
  */
 #ifndef BLOCK_RIG_H
 #define BLOCK_RIG_H

@@ -213,7 +213,8 @@ void rig_stop(struct fake_xen *fake)
     ck_assert_uint_eq(knobs.created, knobs.destroyed);
 }
 
-struct guest_spec rig_spec(const char *domain, bool wait, const char *origin, const char *const *devices, unsigned count)
+struct guest_spec rig_spec(const char *domain, bool wait, const char *origin, const char *const *devices,
+                           unsigned count)
 {
     struct guest_spec spec;
     struct iod_error error;
@@ -259,7 +260,8 @@ static bool is_done(void *self)
 }
 
 /* The call has returned `result`: its answer is awaited, and compared. */
-static void finish(struct fake_xen *fake, int result, struct rig_answer *answer, struct iod_error *error, const char *says)
+static void finish(struct fake_xen *fake, int result, struct rig_answer *answer, struct iod_error *error,
+                   const char *says)
 {
     ck_assert(!answer->done); /* never inside the call */
     if (result == 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guests that come, go and change, over the fake hypervisor: a device class whose steps the test holds, an xenstore that
- * says what the test says, and all events as text. Each test is a process of its own.
+ * Guests that come, go and change, over the fake hypervisor: a device class whose steps the test holds, an
+ * xenstore that says what the test says, and all events as text. Each test is a process of its own.
  */
 #ifndef CHANGE_RIG_H
 #define CHANGE_RIG_H
@@ -38,7 +38,8 @@ void rig_domains(const char *list);
 void rig_store_lost(void);
 
 /* One guest: devices are texts. The origin may be NULL. */
-struct guest_spec rig_spec(const char *domain, bool wait, const char *origin, const char *const *devices, unsigned count);
+struct guest_spec rig_spec(const char *domain, bool wait, const char *origin, const char *const *devices,
+                           unsigned count);
 #define RIG_SPEC(domain, wait, origin, ...)                                                                      \
     rig_spec(domain, wait, origin, (const char *const[]){__VA_ARGS__},                                           \
              sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))

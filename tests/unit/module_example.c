@@ -17,8 +17,8 @@ static const struct iod_option options[] = {
 };
 
 static const struct iod_device_class lamp = {
-    .size = sizeof(lamp), .name = "example-lamp", .summary = "A lamp", .version = 1, .options = options, .create = create,
-    .backends = IOD_BACKEND_BLOCK,
+    .size = sizeof(lamp), .name = "example-lamp", .summary = "A lamp", .version = 1, .options = options,
+    .create = create, .backends = IOD_BACKEND_BLOCK,
 };
 
 static int open_block(struct iod_block *block, struct iod_block *below, struct iod_error *error)
@@ -47,7 +47,8 @@ static size_t write_chardev(struct iod_chardev *chardev, const uint8_t *bytes, s
 }
 
 static const struct iod_chardev_class hole = {
-    .size = sizeof(hole), .name = "example-hole", .summary = "Swallows all", .open = open_chardev, .write = write_chardev,
+    .size = sizeof(hole), .name = "example-hole", .summary = "Swallows all", .open = open_chardev,
+    .write = write_chardev,
 };
 
 static const struct iod_device_class *const devices[] = {&lamp, NULL};

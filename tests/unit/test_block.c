@@ -280,7 +280,9 @@ static void count_change(void *self)
 /* Grown, shrunk, and the same: with a filter above it too. */
 START_TEST(resized)
 {
-    struct fake_xen *fake = start_disk(_i == 0 ? "" : _i == 1 ? "cache=none" : "block.filter=delay,block.filter.delay=1");
+    struct fake_xen *fake = start_disk(_i == 0   ? ""
+                                       : _i == 1 ? "cache=none"
+                                                 : "block.filter=delay,block.filter.delay=1");
     struct daemon *daemon = fake_daemon(fake);
     const char *id = iod_device_id(disks[0]->device);
     const struct iod_block_limits *limits = iod_block_limits(disks[0]->block);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* What the backend "file" asks of the kernel: durability, short results, what a file system lacks, bounced direct I/O. */
+/*
+ * What the backend "file" asks of the kernel: durability, short results, what a file system lacks, bounced
+ * direct I/O.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>

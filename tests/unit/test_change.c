@@ -177,7 +177,8 @@ START_TEST(asked_and_forced)
     rig_remove_device(fake, "web", "one", REMOVAL_ASK, "the guest turns it");
     ck_assert(rig_status(fake, "web").served);
     knobs.slow = true;
-    ck_assert_int_eq(daemon_remove_device(fake_daemon(fake), "web", "one", REMOVAL_FORCE, rig_done, &answer, &error), 0);
+    ck_assert_int_eq(daemon_remove_device(fake_daemon(fake), "web", "one", REMOVAL_FORCE, rig_done, &answer,
+                                          &error), 0);
     rig_remove_device(fake, "web", "one", REMOVAL_FORCE, "being removed already");
     fake_run_ms(fake, 10);
     ck_assert(!answer.done);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The other emulator of a guest, asked which functions are its own: when the guest is attached, and at each addition. */
+/*
+ * The other emulator of a guest, asked which functions are its own: when the guest is attached, and at each
+ * addition.
+ */
 #include "change_rig.h"
 #include "core/guest.h"
 

@@ -73,10 +73,12 @@ START_TEST(features_follow_options_and_limits)
         uint64_t with, without;
     } cases[] = {
         {"mtu", NULL, RIG_ALL_OFFLOADS, RIG_ALL_OFFLOADS,
-         BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) | BIT(CTRL_RX_EXTRA) | BIT(CTRL_VLAN) | BIT(CTRL_MAC_ADDR) |
-             BIT(GUEST_ANNOUNCE) | BIT(MRG_RXBUF) | BIT(MTU) | BIT(CSUM) | BIT(HOST_TSO4) | BIT(HOST_TSO6) |
-             BIT(HOST_ECN) | BIT(HOST_UFO) | BIT(HOST_USO) | BIT(GUEST_CSUM) | BIT(GUEST_TSO4) | BIT(GUEST_TSO6) |
-             BIT(GUEST_ECN) | BIT(GUEST_UFO) | BIT(GUEST_USO4) | BIT(GUEST_USO6) | BIT(CTRL_GUEST_OFFLOADS), BIT(MQ)},
+         BIT(MAC) | BIT(STATUS) | BIT(CTRL_VQ) | BIT(CTRL_RX) | BIT(CTRL_RX_EXTRA) | BIT(CTRL_VLAN) |
+             BIT(CTRL_MAC_ADDR) | BIT(GUEST_ANNOUNCE) | BIT(MRG_RXBUF) | BIT(MTU) | BIT(CSUM) |
+             BIT(HOST_TSO4) | BIT(HOST_TSO6) | BIT(HOST_ECN) | BIT(HOST_UFO) | BIT(HOST_USO) |
+             BIT(GUEST_CSUM) | BIT(GUEST_TSO4) | BIT(GUEST_TSO6) | BIT(GUEST_ECN) |
+             BIT(GUEST_UFO) | BIT(GUEST_USO4) | BIT(GUEST_USO6) |
+             BIT(CTRL_GUEST_OFFLOADS), BIT(MQ)},
         {"offloads", "off", RIG_ALL_OFFLOADS, RIG_ALL_OFFLOADS, BIT(MRG_RXBUF),
          BIT(CSUM) | BIT(HOST_TSO4) | BIT(GUEST_CSUM) | BIT(GUEST_TSO6) | BIT(CTRL_GUEST_OFFLOADS)},
         {"mrg", "off", 0, IOD_NET_CSUM, BIT(GUEST_CSUM) | BIT(CTRL_GUEST_OFFLOADS),
@@ -382,7 +384,8 @@ END_TEST
 START_TEST(receives_header_in_pieces)
 {
     uint64_t at = rig_take(4096);
-    struct iod_extent extents[] = {{at, 16}, {at + 100, 1}, {at + 200, 9}, {at + 300, 1}, {at + 400, 11}, {at + 500, 600}};
+    struct iod_extent extents[] = {{at, 16}, {at + 100, 1}, {at + 200, 9}, {at + 300, 1}, {at + 400, 11},
+                                   {at + 500, 600}};
     uint32_t written;
 
     rig_start(_i ? PLAIN : UINT64_MAX, 3);
@@ -485,7 +488,8 @@ END_TEST
 
 START_TEST(bad_receive_buffers)
 {
-    static const struct iod_extent cases[] = {{RIG_BUFFERS, 11}, {RIG_BUFFERS, 0}, {0, 2000}, {FAKE_BASE + FAKE_MEMORY, 2000},
+    static const struct iod_extent cases[] = {{RIG_BUFFERS, 11}, {RIG_BUFFERS, 0}, {0, 2000},
+                                              {FAKE_BASE + FAKE_MEMORY, 2000},
                                               {FAKE_BASE + FAKE_MEMORY - 12, 2000}};
 
     rig_start(UINT64_MAX, 3);

@@ -164,16 +164,20 @@ START_TEST(bad_commands)
         uint32_t length;
         uint8_t data[24];
     } cases[] = {
-        {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 0, {0}}, {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 2, {0}},
+        {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 0, {0}},
+        {VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, 2, {0}},
         {VIRTIO_NET_CTRL_RX, 6, 1, {0}}, {VIRTIO_NET_CTRL_RX, 255, 1, {0}},
-        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 5, {2}}, {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 7, {2}},
+        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 5, {2}},
+        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_ADDR_SET, 7, {2}},
         {VIRTIO_NET_CTRL_MAC, 2, 6, {2}},
-        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 0, {0}}, {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 7, {0}},
+        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 0, {0}},
+        {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 7, {0}},
         {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 9, {0}},
         {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 13, {1}}, /* one entry, the second count cut */
         {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 8, {0xff, 0xff, 0xff, 0xff}},
         {VIRTIO_NET_CTRL_MAC, VIRTIO_NET_CTRL_MAC_TABLE_SET, 8, {0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff}},
-        {VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 1, {5}}, {VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 3, {5}},
+        {VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 1, {5}},
+        {VIRTIO_NET_CTRL_VLAN, VIRTIO_NET_CTRL_VLAN_ADD, 3, {5}},
         {VIRTIO_NET_CTRL_ANNOUNCE, VIRTIO_NET_CTRL_ANNOUNCE_ACK, 0, {0}}, /* nothing is announced */
         {VIRTIO_NET_CTRL_ANNOUNCE, 1, 0, {0}},
         {VIRTIO_NET_CTRL_MQ, VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET, 2, {1}}, /* not negotiated */
@@ -187,8 +191,8 @@ START_TEST(bad_commands)
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         before = *rig_regs();
-        ck_assert_msg(rig_command(CTRL, cases[i].class, cases[i].what, cases[i].data, cases[i].length) == VIRTIO_NET_ERR,
-                      "case %zu", i);
+        ck_assert_msg(rig_command(CTRL, cases[i].class, cases[i].what, cases[i].data, cases[i].length) ==
+                      VIRTIO_NET_ERR, "case %zu", i);
         ck_assert_msg(memcmp(&before, rig_regs(), sizeof(before)) == 0, "case %zu changed something", i);
     }
     ck_assert_uint_eq(rig_status(), 15);

@@ -118,7 +118,8 @@ START_TEST(stuck_wait)
     fake_run(fake, one_event, NULL);
     fake_run_ms(fake, 100);
     ck_assert_uint_eq(stuck_events, 1); /* once */
-    ck_assert_uint_eq(fake_logged(fake, "stuck: vCPU 0 waits for a 4 byte read of mmio 0xf0000000, first registers"), 1);
+    ck_assert_uint_eq(fake_logged(fake, "stuck: vCPU 0 waits for a 4 byte read of mmio 0xf0000000, "
+                                        "first registers"), 1);
     ck_assert(!fake_answered(fake));
     const char *lines = shown(stuck_list);
     expect(lines, "list.0.vcpu=0");
