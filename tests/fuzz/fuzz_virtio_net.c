@@ -192,7 +192,8 @@ static void fill_rings(void)
         memset(desc, 0, 0x400);
         for (unsigned i = 0; i < SIZE; i++) {
             desc[i] = (struct vring_desc){.addr = BUFFERS + (queue * SIZE + i) * 0x800u, .len = 0x600,
-                                          .flags = queue % 2 ? 0 : VRING_DESC_F_WRITE, .next = (uint16_t)((i + 1) % SIZE)};
+                                          .flags = queue % 2 ? 0 : VRING_DESC_F_WRITE,
+                                          .next = (uint16_t)((i + 1) % SIZE)};
             avail[2 + i] = (uint16_t)i;
         }
     }
@@ -216,8 +217,8 @@ static void bring_up(unsigned choice)
     for (unsigned half = 0; half < 2; half++) {
         reg(VIRTIO_MMIO_DEVICE_FEATURES_SEL, half);
         reg(VIRTIO_MMIO_DRIVER_FEATURES_SEL, half);
-        reg(VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32 * half) &
-                                             (uint32_t)fake_read(fake_region(world.device, 0), VIRTIO_MMIO_DEVICE_FEATURES, 4));
+        uint64_t offered = fake_read(fake_region(world.device, 0), VIRTIO_MMIO_DEVICE_FEATURES, 4);
+        reg(VIRTIO_MMIO_DRIVER_FEATURES, (uint32_t)(features >> 32 * half) & (uint32_t)offered);
     }
     reg(VIRTIO_MMIO_STATUS, 11);
     fill_rings();
