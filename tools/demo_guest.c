@@ -143,8 +143,8 @@ static void read_all(struct demo *demo)
     free(chunk);
     uint16_t magic;
     memcpy(&magic, demo->image + 1024 + 0x38, sizeof(magic));
-    printf("guest: read the whole ext4 file system (magic %04x, label \"%.16s\") and compared it with the host's file\n", magic,
-           (const char *)demo->image + 1024 + 0x78);
+    printf("guest: read the whole ext4 file system (magic %04x, label \"%.16s\") and compared it with the "
+           "host's file\n", magic, (const char *)demo->image + 1024 + 0x78);
 }
 
 /* DEPTH reads of 4 KiB in flight at random places. */

@@ -8,8 +8,8 @@
 struct service;
 
 /*
- * NULL: out of memory. Without a service manager ($NOTIFY_SOCKET), or built without libsystemd, all of it is silent. The
- * loop outlives it. Feeds the watchdog from the loop's timer if the manager wants that.
+ * NULL: out of memory. Without a service manager ($NOTIFY_SOCKET), or built without libsystemd, all of it is
+ * silent. The loop outlives it. Feeds the watchdog from the loop's timer if the manager wants that.
  */
 struct service *service_create(struct loop *loop);
 void service_destroy(struct service *service); /* NULL is fine */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Who sits where on a guest's PCI buses (bus 0, and one behind each root port), and whom a configuration cycle reaches. */
+/*
+ * Who sits where on a guest's PCI buses (bus 0, and one behind each root port), and whom a configuration
+ * cycle reaches.
+ */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -130,8 +133,8 @@ static struct pci_bus *bus_of(struct guest *guest)
 }
 
 /*
- * The root port that the device goes behind: that of slot=, or, for one plugged into a running guest that names no place,
- * the first empty one. NULL: none; *error says if that is wrong.
+ * The root port that the device goes behind: that of slot=, or, for one plugged into a running guest that
+ * names no place, the first empty one. NULL: none; *error says if that is wrong.
  */
 static struct pci_port *choose_port(const struct pci_bus *bus, const struct iod_pci *pci, int wanted,
                                     struct iod_error *error)

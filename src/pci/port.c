@@ -357,7 +357,8 @@ static int add_capability(struct pci_port *port, struct iod_error *error)
 /* A type 1 header; windows are kept for the guest, and what is behind answers wherever its BARs say. */
 static void make_bridge(struct iod_pci *pci)
 {
-    static const uint8_t type = PCI_HEADER_TYPE_BRIDGE, prefetch[4] = {PCI_PREF_RANGE_TYPE_64, 0, PCI_PREF_RANGE_TYPE_64, 0};
+    static const uint8_t type = PCI_HEADER_TYPE_BRIDGE;
+    static const uint8_t prefetch[4] = {PCI_PREF_RANGE_TYPE_64, 0, PCI_PREF_RANGE_TYPE_64, 0};
     static const uint8_t numbers[3] = {0xff, 0xff, 0xff}, io[2] = {0xf0, 0xf0}, window[4] = {0xf0, 0xff, 0xf0, 0xff};
     static const uint8_t upper[8] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     static const uint8_t command = PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
@@ -390,8 +391,8 @@ static int port_create(struct iod_device *device, struct iod_error *error)
     port->device = device;
     port->number = (unsigned)iod_option_number(iod_device_options(device), "number");
     if (guest_type(guest) == GUEST_HVM) {
-        return iod_fail(error, EOPNOTSUPP, "%s: slots are of PVH guests only: the firmware of an HVM guest misplaces what "
-                        "is behind a bridge", iod_device_id(device));
+        return iod_fail(error, EOPNOTSUPP, "%s: slots are of PVH guests only: the firmware of an HVM guest "
+                        "misplaces what is behind a bridge", iod_device_id(device));
     }
     port->pci = iod_pci_add(device, &ids, -1, &port_ops, port, error);
     if (!port->pci) {

@@ -23,8 +23,9 @@ void pci_port_present(struct pci_port *port);
 /* The device goes, asked or by surprise. */
 void pci_port_unplug(struct pci_port *port);
 /*
- * May the device behind it go? True: the slot has no power, or nobody ever drove the device. False with -EINPROGRESS: the
- * guest was asked (attention button), device_let_go() follows if it agrees; -EBUSY: it does not listen.
+ * May the device behind it go? True: the slot has no power, or nobody ever drove the device. False with
+ * -EINPROGRESS: the guest was asked (attention button), device_let_go() follows if it agrees; -EBUSY: it does
+ * not listen.
  */
 bool pci_port_removable(struct pci_port *port, struct iod_error *error);
 /* May this function itself go? False with -EBUSY: it is a port, and something is plugged in. */

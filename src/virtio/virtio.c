@@ -424,7 +424,10 @@ static bool virtio_removable(struct device_part *part, struct iod_error *error)
 {
     struct iod_virtio *virtio = from_part(part);
 
-    /* An acknowledged device without a driver is what Linux leaves when its driver has let go (and before one comes). */
+    /*
+     * An acknowledged device without a driver is what Linux leaves when its driver has let go (and before one
+     * comes).
+     */
     if (virtio_regs(virtio)->status & DRIVER_BITS & ~VIRTIO_CONFIG_S_ACKNOWLEDGE) {
         iod_fail(error, EBUSY,
                  "%s: the guest's driver still drives it: unbind or unplug it in the guest first, or use --force",

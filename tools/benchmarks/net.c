@@ -162,7 +162,8 @@ static size_t straight_receive(void *self, uint8_t *frame, size_t room, bool wai
         poll(&poller, 1, WAIT_MS);
     }
     if (straight->stream) {
-        ssize_t got = recv(straight->fd, straight->in + straight->have, sizeof(straight->in) - straight->have, MSG_DONTWAIT);
+        ssize_t got = recv(straight->fd, straight->in + straight->have, sizeof(straight->in) - straight->have,
+                           MSG_DONTWAIT);
         straight->have += got > 0 ? (size_t)got : 0;
         return next_of_stream(straight, frame, room);
     }
@@ -170,7 +171,10 @@ static size_t straight_receive(void *self, uint8_t *frame, size_t room, bool wai
     return got > (ssize_t)sizeof(header) ? (size_t)got - sizeof(header) : 0;
 }
 
-/* Payload is never written: without this each page of it would be the kernel's one page of zeroes, always in the cache. */
+/*
+ * Payload is never written: without this each page of it would be the kernel's one page of zeroes, always in
+ * the cache.
+ */
 static void touch_memory(struct straight *straight)
 {
     memset(straight->memory, 0, sizeof(straight->memory));
@@ -374,8 +378,8 @@ static void compare_loose(const char *name, struct way *through, struct way *str
     pin_all(straight, 0);
 }
 
-static void compare(const char *name, struct way *through, struct way *straight, const char *unit, const char *const *whose,
-                    double goal)
+static void compare(const char *name, struct way *through, struct way *straight, const char *unit,
+                    const char *const *whose, double goal)
 {
     double ratios[ROUNDS];
     char what[64];
@@ -403,7 +407,8 @@ static void compare(const char *name, struct way *through, struct way *straight,
     info(name, "rate", bench_median(through->rate, ROUNDS), "MiB-per-second");
     info(name, "straight.rate", bench_median(straight->rate, ROUNDS), "MiB-per-second");
     info(name, "resent", (double)through->tcp.resent / (double)(ROUND_BYTES * (ROUNDS + 1.0)), "of-all-bytes");
-    info(name, "straight.resent", (double)straight->tcp.resent / (double)(ROUND_BYTES * (ROUNDS + 1.0)), "of-all-bytes");
+    info(name, "straight.resent", (double)straight->tcp.resent / (double)(ROUND_BYTES * (ROUNDS + 1.0)),
+         "of-all-bytes");
     compare_loose(name, through, straight, unit);
 }
 
@@ -432,8 +437,8 @@ static const struct carrier on_virtual = {.take = virtual_take, .send = virtual_
                                           .receive = virtual_receive};
 
 /* Opens the connection of one way; net 10.77.NET.0, we are .2, the other side is `last`. */
-static void open_way(struct way *way, const struct carrier *carrier, void *self, const char *name, uint8_t net, uint8_t us,
-                     uint8_t other, pid_t sink)
+static void open_way(struct way *way, const struct carrier *carrier, void *self, const char *name,
+                     uint8_t net, uint8_t us, uint8_t other, pid_t sink)
 {
     way->carrier = *carrier;
     way->carrier.self = self;
@@ -502,7 +507,8 @@ static void with_passt(struct bench *bench, pid_t sink)
     static const char *const whose[] = {"generator", "reader", "passt", "ioreqd"};
     char path[108], other[108], backend[160];
     open_tap(&outside, "benchtap2");
-    run_command("ip link set benchtap2 up && ip addr add 10.77.2.2/24 dev benchtap2 && ip route add default via 10.77.2.1");
+    run_command("ip link set benchtap2 up && ip addr add 10.77.2.2/24 dev benchtap2 && "
+                "ip route add default via 10.77.2.1");
     snprintf(path, sizeof(path), "/tmp/bench-passt-%d-a", getpid());
     snprintf(other, sizeof(other), "/tmp/bench-passt-%d-b", getpid());
     snprintf(backend, sizeof(backend), "netdev=passt,path=%s", path);
