@@ -28,7 +28,8 @@ static void timed_out(void *self)
 {
     struct iod_device *device = ((struct asking *)self)->device;
     iod_log(device, IOD_LOG_WARNING, "the guest did not let go of it within a minute");
-    answer_give(forget(device), -ETIMEDOUT, "the guest did not let go of it within a minute; --force takes it off all the same");
+    answer_give(forget(device), -ETIMEDOUT,
+                "the guest did not let go of it within a minute; --force takes it off all the same");
 }
 
 int ask_begin(struct iod_device *device, struct answer *answer)

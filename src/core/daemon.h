@@ -81,10 +81,10 @@ int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struc
 /* The check alone: do its devices and their options exist, do they fit together? Touches nothing. */
 int daemon_check_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 /*
- * What follows finds a guest by the text it was added as, or by the name, domid or uuid ("uuid:...") of its domain.
- * Each `done` is called exactly once, later, never inside the call, unless the call itself fails: error 0 or a
- * negative errno with one line of `why` ("" without error). Calls: 0 or a negative errno with *error filled (-ENOENT: no
- * such guest or device, -EBUSY: it is being ended).
+ * What follows finds a guest by the text it was added as, or by the name, domid or uuid ("uuid:...") of its
+ * domain. Each `done` is called exactly once, later, never inside the call, unless the call itself fails:
+ * error 0 or a negative errno with one line of `why` ("" without error). Calls: 0 or a negative errno with
+ * *error filled (-ENOENT: no such guest or device, -EBUSY: it is being ended).
  */
 typedef void daemon_done(void *self, int error, const char *why);
 
@@ -94,8 +94,8 @@ typedef void daemon_done(void *self, int error, const char *why);
 int daemon_remove_guest(struct daemon *daemon, const char *domain, daemon_done *done, void *self,
                         struct iod_error *error);
 /*
- * One more device, while the guest runs or waits: checked, opened, started, then its ranges are claimed. It stays in the
- * guest's spec: after a reboot it is there again. -EEXIST: the id is taken.
+ * One more device, while the guest runs or waits: checked, opened, started, then its ranges are claimed. It
+ * stays in the guest's spec: after a reboot it is there again. -EEXIST: the id is taken.
  */
 int daemon_add_device(struct daemon *daemon, const char *domain, const struct device_spec *spec,
                       daemon_done *done, void *self, struct iod_error *error);

@@ -336,7 +336,8 @@ void dispatch_turn(struct guest *guest)
     limit_work_begins(guest);
     dispatch_flush(daemon);
     limit_work_ends(guest);
-    limit_spend(guest, 2 * (account->total_ns - before)); /* the events, and waking up for it, took about as long each */
+    /* The events, and waking up for it, took about as long each. */
+    limit_spend(guest, 2 * (account->total_ns - before));
 }
 
 void dispatch_flush(struct daemon *daemon)

@@ -342,7 +342,8 @@ static void make_missing(struct guest *owner, struct guest *host)
         struct addition *addition = addition_find(owner, id);
         struct iod_error error;
         if (device && device->owner == owner) {
-            if (addition && !addition->device && !device->detach) { /* made with all the others, while they were opened */
+            /* Made with all the others, while they were opened. */
+            if (addition && !addition->device && !device->detach) {
                 answer_give(addition->answer, 0, NULL);
                 addition_free(addition);
             }

@@ -263,7 +263,8 @@ void record_finish(struct record *record)
     record->claim_count = 0;
 }
 
-void records_of(const char *directory, uint16_t domid, void (*each)(void *self, const struct record *record), void *self)
+void records_of(const char *directory, uint16_t domid, void (*each)(void *self, const struct record *record),
+                void *self)
 {
     for (uint16_t server = 0; server < SERVERS_LOOKED_AT; server++) {
         struct record record;

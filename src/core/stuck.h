@@ -6,8 +6,8 @@
  *
  *   STUCK_WAIT    no more than the report.
  *   STUCK_ONES    A read gets all ones; the device reads all ones from then on, until it ends what it had deferred.
- *                 A write is never ended early: its end may be the device's word that it touches guest memory no more (a
- *                 reset, a queue's disabling), and a driver frees that memory then.
+ *                 A write is never ended early: its end may be the device's word that it touches guest memory
+ *                 no more (a reset, a queue's disabling), and a driver frees that memory then.
  *   STUCK_DETACH  The device is broken (iod_device_broken): its I/O is cancelled, and it reads all ones at once. A
  *                 write ends when the cancel is done, for the same reason.
  *

@@ -37,7 +37,10 @@ struct query_pci *query_pci_start(struct loop *loop, const char *path, uint64_t 
 /* Before done was called: it never will be. NULL is fine. */
 void query_pci_cancel(struct query_pci *query);
 
-/* QMP's path for a domain as libxl chooses it: /var/run/xen/qmp-libxl-DOMID, or in $XEN_RUN_DIR; cut to `size` bytes. */
+/*
+ * QMP's path for a domain as libxl chooses it: /var/run/xen/qmp-libxl-DOMID, or in $XEN_RUN_DIR; cut to
+ * `size` bytes.
+ */
 void query_pci_path(uint16_t domid, char *path, unsigned size);
 
 #endif
