@@ -253,10 +253,18 @@ void net_control(struct net *net, struct iod_virtq *queue)
     struct iod_extent extents[CHAIN_ROOM];
     struct iod_chain chain = { .extents = extents, .max = CHAIN_ROOM };
 
-    while (iod_virtq_pop(queue, &chain)) {
+    unsigned left = COMMANDS_MAX;
+
+    net->control_cut = false;
+    while (left && iod_virtq_pop(queue, &chain)) {
         bool good = answer(net, &chain);
 
         iod_virtq_push(queue, chain.head, good ? 1 : 0);
+        left--;
+    }
+    if (!left) {
+        net->control_cut = true;
+        iod_task_queue(net->more);
     }
     iod_virtq_flush(queue);
 }

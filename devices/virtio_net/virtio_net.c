@@ -107,14 +107,20 @@ static int net_driver_ok(void *self)
     return result < 0 ? result : net_apply_offloads(net);
 }
 
+/* Behind all others. */
+static unsigned control_index(const struct net *net)
+{
+    return 2 * (has(net, VIRTIO_NET_F_MQ) ? net->max_pairs : 1);
+}
+
 static void net_notify(void *self, unsigned index)
 {
     struct net *net = self;
-    unsigned pairs = has(net, VIRTIO_NET_F_MQ) ? net->max_pairs : 1;
+    unsigned control = control_index(net);
 
-    if (index == 2 * pairs && has(net, VIRTIO_NET_F_CTRL_VQ)) {
+    if (index == control && has(net, VIRTIO_NET_F_CTRL_VQ)) {
         net_control(net, iod_virtio_queue(net->virtio, index));
-    } else if (index >= 2 * pairs) {
+    } else if (index >= control) {
         iod_guest_error(net->device, "a notification for queue %u, which no feature brings", index);
     } else if (index % 2) {
         net_transmit(&net->pairs[index / 2]);
@@ -183,6 +189,9 @@ static void go_on(void *self)
         if (net->pairs[i].cut) {
             net_transmit(&net->pairs[i]);
         }
+    }
+    if (net->control_cut) {
+        net_control(net, iod_virtio_queue(net->virtio, control_index(net)));
     }
 }
 
@@ -333,6 +342,7 @@ static enum iod_when net_quiesce(struct iod_device *device, enum iod_drain drain
     struct net *net = iod_self(device);
 
     iod_task_cancel(net->more);
+    net->control_cut = false;
     for (unsigned i = 0; i < net->count; i++) { /* after a start the transport looks at all queues */
         net->pairs[i].accepting = net->pairs[i].blocked = net->pairs[i].cut = false;
     }

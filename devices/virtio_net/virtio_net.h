@@ -24,6 +24,7 @@
 #define CHAIN_ROOM 256u        /* buffers of a chain: a driver's frame has some 20 */
 #define QUEUE_SIZE_MAX 1024u
 #define CONTROL_QUEUE_SIZE 64u
+#define COMMANDS_MAX 8u        /* obeyed in one go, for one may take the host a millisecond: then others come first */
 #define QUEUES_MAX (2 * IOD_NET_PAIRS_MAX + 1)
 #define MAC_TABLE_MAX 64u      /* addresses, both kinds together; a longer table lets all of its kind in */
 #define VLANS 4096u
@@ -80,6 +81,7 @@ struct net {
     bool link;                /* as the guest was told */
     bool loaded;              /* a saved state: the guest has moved */
     bool started;             /* ever */
+    bool control_cut;         /* there are more commands: the task goes on */
     /* Of the driver, once it runs. */
     unsigned header;          /* bytes of the header in the guest's buffers */
     bool mergeable, vlan_filter;

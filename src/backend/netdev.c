@@ -17,6 +17,7 @@
 #include "core/daemon.h"
 #include "core/device.h"
 #include "core/guest.h"
+#include "core/limit.h"
 #include "core/module.h"
 #include "core/options.h"
 #include "core/probe.h"
@@ -42,6 +43,7 @@ struct iod_netdev {
     uint32_t again;         /* of those, the backend was not told yet */
     uint32_t offloads;      /* that received frames may ask for */
     unsigned pairs;         /* that the device can use */
+    unsigned pairs_set;     /* what it asked for last */
     struct loop_task *task; /* tells: the backend of `again`, the device of `changed` */
     bool changed;
     bool tried, opened;
@@ -409,6 +411,7 @@ int iod_netdev_set_offloads(struct iod_netdev *netdev, uint32_t offloads)
         return -EINVAL;
     }
     if (offloads != netdev->offloads && TABLE_HAS(netdev->class, set_offloads)) {
+        limit_charge_device(netdev->device, DEED_SETTING, 1);
         int result = netdev->class->set_offloads(netdev, offloads);
         if (result != 0) {
             return result;
@@ -423,7 +426,14 @@ int iod_netdev_set_pairs(struct iod_netdev *netdev, unsigned pairs)
     if (!netdev->opened || pairs < 1 || pairs > netdev->limits.pairs) {
         return -EINVAL;
     }
-    return TABLE_HAS(netdev->class, set_pairs) ? netdev->class->set_pairs(netdev, pairs) : 0;
+    if (!TABLE_HAS(netdev->class, set_pairs)) {
+        return 0;
+    }
+    if (pairs != netdev->pairs_set) {
+        limit_charge_device(netdev->device, DEED_SETTING, 1);
+        netdev->pairs_set = pairs;
+    }
+    return netdev->class->set_pairs(netdev, pairs);
 }
 
 void iod_netdev_set_limits(struct iod_netdev *netdev, const struct iod_netdev_limits *limits)

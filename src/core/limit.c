@@ -28,7 +28,7 @@
 const uint16_t limit_points[DEED_COUNT] = {
     [DEED_MALFORMED] = 200, [DEED_UNCLAIMED] = 200, [DEED_HOLE] = 200, [DEED_GUEST_ERROR] = 200,
     [DEED_RESET] = 200, [DEED_COMMIT] = 50, [DEED_INVALIDATE] = 50, [DEED_MISS] = 10, [DEED_EMPTY_KICK] = 5,
-    [DEED_CONFIG] = 1,
+    [DEED_CONFIG] = 1, [DEED_SETTING] = 1000,
 };
 static const char *const deed_names[DEED_COUNT] = {
     [DEED_MALFORMED] = "malformed requests",
@@ -41,6 +41,7 @@ static const char *const deed_names[DEED_COUNT] = {
     [DEED_MISS] = "pages of memory mapped for no I/O",
     [DEED_EMPTY_KICK] = "notifications without new buffers",
     [DEED_CONFIG] = "configuration cycles",
+    [DEED_SETTING] = "changes of a network card's settings",
 };
 
 #define TURN_NS INT64_C(100000) /* credit that a turn begins with: what is earned in an interval */

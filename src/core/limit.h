@@ -33,6 +33,7 @@ enum limit_deed {
     DEED_MISS,        /* memory mapped that no I/O of its asked for */
     DEED_EMPTY_KICK,  /* a notification without new buffers */
     DEED_CONFIG,      /* a configuration cycle */
+    DEED_SETTING,     /* pairs or offloads of a network card changed: the kernel may wait for all CPUs */
     DEED_COUNT,
 };
 

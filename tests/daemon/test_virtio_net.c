@@ -359,6 +359,24 @@ START_TEST(queue_pairs)
 }
 END_TEST
 
+/* Each change makes the kernel wait for all CPUs: a guest that does nothing else is limited, and obeyed all the same. */
+START_TEST(pairs_to_and_fro)
+{
+    enum { PAIRS = 8, CHANGES = 4000 };
+    unsigned i;
+    nic_open(&rig, NIC_PCI_HVM, ",pairs=8");
+    ck_assert_int_eq(virtio_net_start(&rig.net, &rig.driver, ALL, PAIRS, 0), 0);
+    for (i = 0; i < CHANGES && !strstr(mock_daemon_log(rig.f.daemon), "changes of a network card's settings"); i++) {
+        ck_assert_int_eq(virtio_net_set_pairs(&rig.net, i % 2 ? 1 : PAIRS), VIRTIO_NET_OK);
+    }
+    ck_assert_uint_lt(i, CHANGES);
+    ck_assert_int_eq(virtio_net_set_pairs(&rig.net, 1), VIRTIO_NET_OK);
+    ck_assert_int_eq(virtio_net_fill(&rig.net, 0, 100, 1526), 0);
+    nic_expect_works(&rig);
+    nic_stop(&rig);
+}
+END_TEST
+
 /* ---- stopping ---- */
 
 static void traffic(unsigned frames)
@@ -562,6 +580,7 @@ int main(void)
     ADD(receive_filter, 0, NIC_PLACES);
     ADD(link_mtu_and_announcement, 0, NIC_PLACES);
     ADD(queue_pairs, 0, 2);
+    ADD(pairs_to_and_fro, 0, 1);
     ADD(reset_in_mid_traffic, 0, NIC_PLACES);
     ADD(sigterm_in_mid_traffic, 0, NIC_PLACES);
     ADD(death_in_mid_traffic, 0, NIC_PLACES);

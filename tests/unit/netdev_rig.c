@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "core/inside.h"
+
 struct nic *nic;
 unsigned nic_pairs = 1;
 bool nic_waits;
@@ -268,4 +270,9 @@ void nic_await_link(struct fake_xen *fake, bool up)
 {
     struct goal goal = { .up = up };
     fake_run(fake, link_reached, &goal);
+}
+
+uint64_t nic_settings(void)
+{
+    return nic->device->guest->watch.deeds[DEED_SETTING];
 }

@@ -70,4 +70,7 @@ uint32_t bytes_sum(const uint8_t *bytes, size_t length);
 /* The digest after one more frame with this sum. */
 uint64_t nic_digest(uint64_t before, uint32_t sum);
 
+/* Changes of settings that its guest was charged for. */
+uint64_t nic_settings(void);
+
 #endif

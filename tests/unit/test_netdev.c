@@ -389,6 +389,26 @@ static void tell(struct daemon_listener *listener, const struct daemon_event *ev
     }
 }
 
+/* What makes the host work is charged to the guest; what changes nothing is not. */
+START_TEST(settings_are_charged)
+{
+    nic_pairs = 4;
+    probe.limits.pairs = 4;
+    probe.limits.gives = IOD_NET_CSUM;
+    nic_start("netdev=probe");
+    uint64_t before = nic_settings();
+    for (unsigned i = 0; i < 10; i++) {
+        ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 1 + i % 2), 0);
+        ck_assert_int_eq(iod_netdev_set_offloads(nic->netdev, i % 2 ? 0 : IOD_NET_CSUM), 0);
+    }
+    ck_assert_uint_eq(nic_settings(), before + 20);
+    ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 2), 0);
+    ck_assert_int_eq(iod_netdev_set_offloads(nic->netdev, 0), 0);
+    ck_assert_int_eq(iod_netdev_set_pairs(nic->netdev, 5), -EINVAL);
+    ck_assert_uint_eq(nic_settings(), before + 20);
+}
+END_TEST
+
 START_TEST(limits_change)
 {
     nic_pairs = 4;
@@ -470,7 +490,7 @@ int main(void)
 {
     const TTest *const tests[] = {
         pieces, header_is_a_copy, full_backend_and_drops, receive_waits, receive_is_checked, stopped_hears_nothing,
-        limits_change, open_fails, opens_later, null_swallows,
+        limits_change, settings_are_charged, open_fails, opens_later, null_swallows,
     };
     Suite *suite = suite_create("netdev");
     TCase *layer = tcase_create("layer");

@@ -237,6 +237,30 @@ START_TEST(commands_out_of_memory)
 }
 END_TEST
 
+/* A full queue is not obeyed in one go: others come between. */
+START_TEST(many_commands)
+{
+    enum { COMMANDS = COMMANDS_MAX + 2 };
+    uint8_t *bytes[COMMANDS];
+
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        uint64_t at = rig_take(8);
+        struct iod_extent extents[2] = {{at, 3}, {at + 3, 1}};
+        bytes[i] = fake_at(rig.guest, at, 4);
+        memcpy(bytes[i], (uint8_t[]){VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, i % 2, 0x55}, 4);
+        rig_put(CTRL, 1, 2, extents);
+    }
+    net_control(rig_net(), iod_virtio_queue(rig_net()->virtio, CTRL));
+    ck_assert_uint_eq(bytes[COMMANDS_MAX - 1][3], VIRTIO_NET_OK);
+    ck_assert_uint_eq(bytes[COMMANDS_MAX][3], 0x55);
+    fake_tasks(rig.device);
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        ck_assert_uint_eq(bytes[i][3], VIRTIO_NET_OK);
+        ck_assert(rig_used(CTRL, NULL, NULL));
+    }
+}
+END_TEST
+
 /* ---- offloads ---- */
 
 START_TEST(offloads)
@@ -458,6 +482,7 @@ int main(void)
     tcase_add_test(one, bad_commands);
     tcase_add_loop_test(one, broken_commands, 0, 5);
     tcase_add_test(one, commands_out_of_memory);
+    tcase_add_test(one, many_commands);
     tcase_add_test(one, offloads);
     tcase_add_test(one, link_and_announcement);
     tcase_add_test(one, hostile_state);
