@@ -135,8 +135,8 @@ START_TEST(removed_while_the_lock_is_awaited)
 END_TEST
 
 /*
- * The lock is somebody else's, and other guests end all the time: only what ended when the wait began is waited for. Both
- * by a guest that begins and by a device that is added.
+ * The lock is somebody else's, and other guests end all the time: only what ended when the wait began is waited
+ * for. Both by a guest that begins and by a device that is added.
  */
 START_TEST(lock_that_is_not_coming)
 {
