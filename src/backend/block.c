@@ -221,12 +221,13 @@ static void stack_opened(struct block_stack *stack, struct iod_block *block, int
         if (result > 0) {
             return;
         }
-        if (result < 0 && error.code != 0) {
-            iod_log(stack->device, IOD_LOG_ERROR, "%s", error.text);
-        }
     }
     stack->opening = NULL;
-    device_backend_done(&stack->backend, result);
+    if (error.code != 0) {
+        device_backend_failed(&stack->backend, &error);
+    } else {
+        device_backend_done(&stack->backend, result);
+    }
 }
 
 /* ---- stopping: from the top down ---- */
@@ -348,6 +349,15 @@ void iod_block_done(struct iod_block *block, int error)
     } else if (block->phase == LAYER_STOPPING) {
         block->phase = LAYER_STOPPED;
         stack_look(stack);
+    }
+}
+
+void block_failed(struct iod_block *block, const struct iod_error *error)
+{
+    struct block_stack *stack = block->stack;
+    if (stack->opening == block) {
+        stack->opening = NULL;
+        device_backend_failed(&stack->backend, error);
     }
 }
 

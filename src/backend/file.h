@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The block backend "file": raw files and block devices. file.c opens, file_io.c moves the data. */
+/* The block backend "file": raw files and block devices. file.c opens (by image.h), file_io.c moves the data. */
 #ifndef BACKEND_FILE_H
 #define BACKEND_FILE_H
 
@@ -8,9 +8,8 @@
 
 #include <ioreqd/block.h>
 
+#include "backend/image.h"
 #include "backend/ring.h"
-
-enum file_cache { FILE_WRITEBACK, FILE_WRITETHROUGH, FILE_NONE, FILE_UNSAFE };
 
 enum {
     FILE_DEPTH = 128, /* operations of one disk in the kernel */
@@ -20,6 +19,7 @@ struct file {
     struct iod_block *block;
     struct ring *ring;
     struct ring_client client;
+    struct opening *opening; /* under way, or NULL */
     int fd;
     enum file_cache cache;
     bool device;         /* a block device */

@@ -39,7 +39,7 @@ void check_servers(const struct guest_spec *guest, struct findings *findings)
 /* A PVH guest finds PCI devices through a host bridge, which another emulator gives it if we don't. */
 static void check_host_bridge(const struct guest_spec *guest, struct findings *findings)
 {
-    unsigned on_pci = 0;
+    unsigned on_pci = guest->slots;
     if (guest->arch != ARCH_X86 || guest->type != GUEST_PVH || guest->beside) {
         return;
     }

@@ -31,13 +31,17 @@ struct images {
     struct findings *findings;
 };
 
-/* A key of the block backend, with its prefix or bare. */
+/* A key of the block backend, with its prefix or bare: of several the last, as the backend itself takes it. */
 static const char *block_option(const struct device_spec *device, const char *key)
 {
-    char whole[40];
-    snprintf(whole, sizeof(whole), "block.%s", key);
-    const char *value = device_spec_get(device, whole);
-    return value ? value : device_spec_get(device, key);
+    static const char prefix[] = "block.";
+    const char *value = NULL;
+    for (unsigned i = 0; i < device->count; i++) {
+        const char *name = device->pairs[i].key;
+        name += strncmp(name, prefix, sizeof(prefix) - 1) == 0 ? sizeof(prefix) - 1 : 0;
+        value = strcmp(name, key) == 0 ? device->pairs[i].value : value;
+    }
+    return value;
 }
 
 /*

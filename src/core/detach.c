@@ -30,6 +30,7 @@ static void detach_now(void *self)
     snprintf(id, sizeof(id), "%s", device->id);
     iod_log(device, IOD_LOG_INFO, "detached");
     device_destroy(device); /* and the detach */
+    guest->daemon->ended++;
     if (guest->state == GUEST_RUNNING) {
         guest_commit(guest);
     }

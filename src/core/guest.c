@@ -329,7 +329,7 @@ static void running(struct guest *guest)
 /* The old domain's last I/O may still hold the image: its end is awaited, for it is the same disk, rebooted. */
 static bool lock_is_coming(struct iod_device *device, int error)
 {
-    return error == -EBUSY && letting_go(device->guest->daemon, &device->lock_since);
+    return error == -EBUSY && letting_go(device->guest->daemon, &device->lock_from);
 }
 
 static void device_opened(void *self, struct iod_device *device, int error, const char *why)
@@ -365,6 +365,7 @@ static void open_made(struct guest *guest)
     }
     list_for_each(device, &guest->devices, struct iod_device, link) {
         if (device->state == DEVICE_MADE) {
+            device->lock_from.ended = guest->daemon->ended;
             device_open(device, device_opened, guest);
         }
     }
@@ -400,14 +401,14 @@ static bool make_again(struct guest *guest, struct iod_device *device, struct io
     const struct device_spec *spec = spec_find(&guest->spec, device->id);
     bool wanted = spec && device_spec_equal(spec, &device->spec);
     struct list *next = device->link.next;
-    uint64_t since = device->lock_since;
+    struct lock_wait from = device->lock_from;
     device_destroy(device);
     if (!wanted) {
         return true;
     }
     device = device_create(guest, spec, (unsigned)(spec - guest->spec.devices), error);
     if (device) {
-        device->lock_since = since;
+        device->lock_from = from;
         list_remove(&device->link);
         list_add_tail(next, &device->link);
     }

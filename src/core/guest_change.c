@@ -19,7 +19,7 @@ struct addition {
     struct guest *owner;
     struct iod_device *device; /* NULL: not made yet, or failed */
     char *id;
-    uint64_t lock_since;       /* of letting_go */
+    struct lock_wait lock_from; /* of letting_go */
     struct loop_task *task;   /* goes on, outside of the device's own calls */
     struct loop_timer *retry;
     struct answer *answer;    /* NULL: nobody waits for it */
@@ -41,20 +41,23 @@ struct iod_device *guest_device(struct guest *host, const char *id)
     return NULL;
 }
 
-bool letting_go(struct daemon *daemon, uint64_t *since)
+bool letting_go(struct daemon *daemon, struct lock_wait *from)
 {
     struct guest *guest;
-    if (!*since) {
+    if (!from->since) {
         daemon_check_all(daemon); /* the old domain's death may not have been noticed yet */
-        *since = daemon->endings;
+        from->since = daemon->endings;
+    }
+    if (from->ended != daemon->ended) {
+        return true; /* while we were told that it is locked */
     }
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if ((guest->state == GUEST_STOPPING || guest->forget) && guest->ending <= *since) {
+        if ((guest->state == GUEST_STOPPING || guest->forget) && guest->ending <= from->since) {
             return true;
         }
         for (struct list *l = guest->devices.next; l != &guest->devices; l = l->next) {
             const struct iod_device *device = list_entry(l, const struct iod_device, link);
-            if (device->detach && device->ending <= *since) {
+            if (device->detach && device->ending <= from->since) {
                 return true;
             }
         }
@@ -147,7 +150,7 @@ static void addition_done(struct addition *addition)
 static bool lock_is_coming(struct addition *addition)
 {
     struct loop *loop = addition->owner->daemon->loop;
-    if (addition->error != -EBUSY || !letting_go(addition->owner->daemon, &addition->lock_since)) {
+    if (addition->error != -EBUSY || !letting_go(addition->owner->daemon, &addition->lock_from)) {
         return false;
     }
     loop->ops->timer_set(addition->retry, loop->ops->now_ns(loop) + LOCK_INTERVAL_NS);
@@ -210,6 +213,7 @@ static int addition_make(struct addition *addition, struct iod_error *error)
     }
     device->owner = owner;
     addition->device = device;
+    addition->lock_from.ended = owner->daemon->ended;
     device_open(device, addition_opened, addition);
     return 0;
 }

@@ -74,6 +74,7 @@ void guest_finish(struct guest *guest)
         bool failed = guest->fail;
         guest_named_state(guest, state);
         guest_restart(guest, failed);
+        daemon->ended++;
         return;
     }
     struct answer *answer = guest->removal;
@@ -81,6 +82,7 @@ void guest_finish(struct guest *guest)
     list_remove(&guest->link); /* who hears of its end does not find it any more */
     guest_named_state(guest, state);
     guest_destroy(guest);
+    daemon->ended++;
     answer_give(answer, 0, NULL);
     daemon_guest_ended(daemon);
 }

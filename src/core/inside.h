@@ -108,6 +108,12 @@ struct iod_region {
 
 /* ---- devices ---- */
 
+/* Somebody who opens an image that is locked. */
+struct lock_wait {
+    uint64_t since; /* daemon->endings when the wait began; 0: it has not */
+    uint64_t ended; /* daemon->ended when the present open began, which takes its time */
+};
+
 struct iod_device {
     struct guest *guest;          /* who serves it */
     struct guest *owner;          /* in whose spec it is: guest, or one joined to it; NULL: nobody's, it is going */
@@ -120,7 +126,7 @@ struct iod_device {
     void *self, *regs;
     enum device_state state;
     bool lock_wait;               /* its image is still held by one of ours that ends: it is made anew soon */
-    uint64_t lock_since;          /* daemon->endings when it began to wait; 0: it never did */
+    struct lock_wait lock_from;   /* of letting_go */
     uint64_t ending;              /* with detach: which of daemon->endings */
     bool broken;
     char why[160];                /* why it is broken */
@@ -268,6 +274,7 @@ struct daemon {
     bool stopping;
     bool store_lost;
     uint64_t endings;          /* guests and devices that began to end, counted from 1 */
+    uint64_t ended;            /* and that have ended */
     void (*stopped)(void *self);
     void *stopped_self;
     struct loop_task *stopped_task;
@@ -304,10 +311,10 @@ void additions_move(struct guest *from, struct guest *to);
 void additions_retry(struct guest *guest);  /* what failed may be tried again */
 void guest_forget(struct guest *guest);     /* it goes for good, soon */
 /*
- * An image is locked: is something of ours on its way out that may hold the lock? Only what was so when the wait began
- * (*since, 0 before), or a foreign lock would be awaited for ever where guests end all the time.
+ * An image is locked: is something of ours on its way out that may hold the lock, or has it just gone? Only what was so
+ * when the wait began counts, or a foreign lock would be awaited for ever where guests end all the time.
  */
-bool letting_go(struct daemon *daemon, uint64_t *since);
+bool letting_go(struct daemon *daemon, struct lock_wait *from);
 struct iod_device *guest_device(struct guest *host, const char *id); /* or NULL */
 
 /* guest_pause.c */

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* An image whose old guest's last I/O is not over yet: who waits, and for how long. */
+#include <errno.h>
+
 #include "change_rig.h"
 
 #define DISK "knob,id=one,base=0xf0000000,value=1"
@@ -188,6 +190,34 @@ START_TEST(lock_that_is_not_coming)
 }
 END_TEST
 
+/* Opening takes its time: that the image is locked may be heard when the one that held it has gone already. */
+START_TEST(lock_that_was_just_given_up)
+{
+    struct fake_xen *fake = old_one_ends();
+    rig_add(fake, RIG_SPEC("8", false, NULL, MORE ",open=later"));
+    rig_domains("8=web");
+    rig_expect(fake, "8", "attaching", false);
+    fake_run_ms(fake, 10);
+    old_one_ended(fake);
+    fake_run_ms(fake, 50);
+    ck_assert_uint_eq(daemon_guests(fake_daemon(fake)), 1);
+    knob_opened(rig_knob(fake, "8", "two"), -EBUSY);
+    fake_run_ms(fake, 100);
+    ck_assert_uint_eq(fake_logged(fake, "domid 8: failed"), 0);
+    struct knob *again = rig_knob(fake, "8", "two");
+    ck_assert_ptr_nonnull(again);
+    if (_i) { /* now it is somebody else's */
+        knob_opened(again, -EBUSY);
+        fake_run_ms(fake, 100);
+        ck_assert_uint_ne(fake_logged(fake, "domid 8: failed"), 0);
+    } else {
+        knob_opened(again, 0);
+        rig_expect(fake, "8", "running", true);
+    }
+    rig_stop(fake);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("change_lock");
@@ -199,6 +229,7 @@ static Suite *suite(void)
     tcase_add_test(c, others_stay_open);
     tcase_add_test(c, removed_while_the_lock_is_awaited);
     tcase_add_loop_test(c, lock_that_is_not_coming, 0, 2);
+    tcase_add_loop_test(c, lock_that_was_just_given_up, 0, 2);
     suite_add_tcase(s, c);
     return s;
 }
