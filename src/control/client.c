@@ -125,10 +125,26 @@ static void wake(struct client *client, bool idle)
     }
 }
 
+/* In the place of an answer that does not fit; NULL: there was no memory for it. */
+static void send_no_answer(struct client *client, const json_t *message)
+{
+    static const char error[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"out of memory\"}}\r\n";
+    json_t *id = json_object_get(message, "id");
+    json_t *large = message ? json_pack("{s:{s:s,s:s}}", "error", "class", "AnswerTooLarge", "desc",
+                                        "the answer is too large: ask about one guest, or about fewer at a time")
+                            : NULL;
+
+    if (large && id) {
+        json_object_set(large, "id", id);
+    }
+    if (!queue_line(client, large, false)) {
+        add_output(error, sizeof(error) - 1, client);
+    }
+    json_decref(large);
+}
+
 void client_send(struct client *client, json_t *message, bool event)
 {
-    static const char error[] = "{\"error\":{\"class\":\"GenericError\",\"desc\":\"the answer is too large: "
-                                "ask about one guest\"}}\r\n";
     bool idle = client->out.length == 0;
 
     if (event && client->dropped) {
@@ -140,7 +156,7 @@ void client_send(struct client *client, json_t *message, bool event)
         if (event) {
             client->dropped++;
         } else {
-            add_output(error, sizeof(error) - 1, client);
+            send_no_answer(client, message);
         }
     }
     wake(client, idle);

@@ -116,6 +116,8 @@ static const char *check_type(const json_t *value, enum argument_type type)
         return json_is_boolean(value) ? NULL : "true or false";
     case ARGUMENT_NUMBER:
         return json_is_number(value) && json_number_value(value) >= 0 ? NULL : "a number, 0 or more";
+    case ARGUMENT_COUNT:
+        return json_is_integer(value) && json_integer_value(value) >= 0 ? NULL : "a whole number, 0 or more";
     default:
         return is_texts(value) ? NULL : "a list of at most 256 strings";
     }
@@ -190,7 +192,7 @@ static const struct command *find_command(const char *name)
 
 static json_t *describe(const struct command *command)
 {
-    static const char *const types[] = {"string", "boolean", "number", "strings"};
+    static const char *const types[] = {"string", "boolean", "number", "integer", "strings"};
     json_t *arguments = json_array();
 
     for (const struct argument *argument = command->arguments; argument && argument->name; argument++) {

@@ -52,10 +52,11 @@ static int set_numbers(struct guest_spec *spec, json_t *arguments, struct iod_er
     double slots = argument_number(arguments, "slots", 0), ms = argument_number(arguments, "stuck-limit", 0);
     const char *limit = argument_text(arguments, "map-limit");
 
-    if (slots > GUEST_SLOTS_MAX || ms > STUCK_LIMIT_MAX_MS) {
-        return iod_fail(error, EINVAL,
-                        "attach: expected at most %u slots, and a stuck-limit of at most %u ms", GUEST_SLOTS_MAX,
-                        STUCK_LIMIT_MAX_MS);
+    bool limited = json_object_get(arguments, "stuck-limit") != NULL;
+
+    if (slots > GUEST_SLOTS_MAX || (limited && (ms < 1 || ms > STUCK_LIMIT_MAX_MS))) {
+        return iod_fail(error, EINVAL, "attach: expected at most %u slots, and a stuck-limit of 1 to %u ms",
+                        GUEST_SLOTS_MAX, STUCK_LIMIT_MAX_MS);
     }
     spec->slots = (unsigned)slots;
     spec->stuck_ms = (uint64_t)ms;
@@ -112,6 +113,7 @@ static int make_spec(struct guest_spec *spec, json_t *arguments, struct iod_erro
 {
     guest_spec_init(spec);
     spec->wait = argument_flag(arguments, "wait", false);
+    spec->alone = true; /* its answer, and whoever asks about the guest later, is to mean this one */
     spec->beside = argument_flag(arguments, "beside", false);
     spec->unlimited = argument_flag(arguments, "unlimited", false);
     spec->domain = strdup(argument_text(arguments, "guest"));
@@ -184,8 +186,8 @@ static const struct argument attach_arguments[] = {
     {"unlimited", ARGUMENT_FLAG, false},     {"arch", ARGUMENT_TEXT, false},
     {"type", ARGUMENT_TEXT, false},          {"on-exit", ARGUMENT_TEXT, false},
     {"bufioreq", ARGUMENT_TEXT, false},      {"stuck", ARGUMENT_TEXT, false},
-    {"map-limit", ARGUMENT_TEXT, false},     {"slots", ARGUMENT_NUMBER, false},
-    {"stuck-limit", ARGUMENT_NUMBER, false}, {.name = NULL},
+    {"map-limit", ARGUMENT_TEXT, false},     {"slots", ARGUMENT_COUNT, false},
+    {"stuck-limit", ARGUMENT_COUNT, false}, {.name = NULL},
 };
 static const struct argument guest_arguments[] = {{"guest", ARGUMENT_TEXT, true}, {.name = NULL}};
 static const struct argument wait_arguments[] = {

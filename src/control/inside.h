@@ -113,7 +113,7 @@ void command_run(struct client *client, const char *bytes, size_t length);
 /* An answer that belongs to no call. */
 void client_refuse(struct client *client, const char *class, const char *why);
 
-enum argument_type { ARGUMENT_TEXT, ARGUMENT_FLAG, ARGUMENT_NUMBER, ARGUMENT_TEXTS };
+enum argument_type { ARGUMENT_TEXT, ARGUMENT_FLAG, ARGUMENT_NUMBER, ARGUMENT_COUNT, ARGUMENT_TEXTS };
 struct argument {
     const char *name; /* NULL: the end */
     enum argument_type type;

@@ -321,12 +321,12 @@ static void run_probes(struct call *call, json_t *arguments)
 
 static const struct argument trace_arguments[] = {
     {"guest", ARGUMENT_TEXT, false}, {"device", ARGUMENT_TEXT, false},    {"probes", ARGUMENT_TEXTS, false},
-    {"on", ARGUMENT_FLAG, false},    {"records", ARGUMENT_NUMBER, false}, {.name = NULL},
+    {"on", ARGUMENT_FLAG, false},    {"records", ARGUMENT_COUNT, false}, {.name = NULL},
 };
 static const struct argument capture_arguments[] = {
     {"guest", ARGUMENT_TEXT, false},
     {"device", ARGUMENT_TEXT, false},
-    {"snap", ARGUMENT_NUMBER, false},
+    {"snap", ARGUMENT_COUNT, false},
     {"on", ARGUMENT_FLAG, false},
     {.name = NULL},
 };

@@ -9,6 +9,7 @@
 #include <ioreqd/loop.h>
 
 #include "core/inside.h"
+#include "core/options.h"
 
 #define HEALTH_INTERVAL_NS UINT64_C(1000000000)
 #define HEALTH_BATCH 64u /* guests looked at per interval */
@@ -267,27 +268,42 @@ int daemon_check_guest(struct daemon *daemon, const struct guest_spec *spec, str
     return guest_check_spec(daemon, spec, error);
 }
 
+static int take_whole(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
+{
+    int result = guest_check_spec(daemon, spec, error);
+    struct guest *guest = result ? NULL : guest_create(daemon, spec, error);
+    if (!guest) {
+        return -error->code;
+    }
+    daemon_take_on(daemon, guest);
+    return 0;
+}
+
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error)
 {
+    struct guest_spec whole;
     struct guest *guest;
+    uint64_t domid;
     list_for_each(guest, &daemon->guests, struct guest, link) {
-        if (!strcmp(guest->spec.domain, spec->domain) && same_origin(guest, spec)) {
+        bool same = same_origin(guest, spec) || (spec->alone && !guest->source);
+        if (same && !strcmp(guest->spec.domain, spec->domain)) {
             return iod_fail(error, EEXIST, "guest %s is here already; add devices to it", spec->domain);
         }
     }
     if (daemon->stopping) {
         return iod_fail(error, EBUSY, "the daemon is ending");
     }
-    int result = guest_check_spec(daemon, spec, error);
-    if (result) {
-        return result;
+    if (!daemon->config.store && option_parse_number(spec->domain, &domid)) {
+        return iod_fail(error, EINVAL, "guest %s: a name or uuid needs xenstore, which this daemon does not ask: "
+                        "expected a domid", spec->domain);
     }
-    guest = guest_create(daemon, spec, error);
-    if (!guest) {
-        return -error->code;
+    if (guest_spec_copy(&whole, spec)) {
+        return iod_fail(error, ENOMEM, "out of memory");
     }
-    daemon_take_on(daemon, guest);
-    return 0;
+    int result = daemon->config.slot_device ? guest_spec_add_slots(&whole, daemon->config.slot_device, error) : 0;
+    result = result ? result : take_whole(daemon, &whole, error);
+    guest_spec_finish(&whole);
+    return result;
 }
 
 void daemon_guest_ended(struct daemon *daemon)

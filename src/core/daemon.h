@@ -56,6 +56,7 @@ struct daemon_config {
     struct modules *modules;       /* likewise */
     struct neighbours *neighbours; /* likewise (core/neighbours.h); NULL: nobody is asked */
     const char *record_dir;        /* "/run/ioreqd"; NULL: no records */
+    const char *slot_device;       /* what a spec's slots=N makes N of: "pcie-root-port"; NULL: nothing */
     enum iod_log_level log_level;
     /* One line without newline; prefix says domid and device. NULL: silence. */
     void (*log)(void *self, enum iod_log_level level, const char *prefix, const char *text);
@@ -73,9 +74,9 @@ struct daemon *daemon_create(const struct daemon_config *config, struct iod_erro
 void daemon_destroy(struct daemon *daemon);
 
 /*
- * Checks the spec against the schemas, then takes the guest on (waiting for it, if told so). The spec is
- * copied. -EEXIST: the same origin has added a guest by this text. A domain that a guest of another origin serves gets
- * the devices of both; each goes with its own.
+ * Checks the spec against the schemas, then takes the guest on (waiting for it, if told so), with a slot_device for each
+ * of its slots. The spec is copied. -EEXIST: the same origin has added a guest by this text (or, with `alone`, any origin
+ * that is no list). A domain that a guest of another origin serves gets the devices of both; each goes with its own.
  */
 int daemon_add_guest(struct daemon *daemon, const struct guest_spec *spec, struct iod_error *error);
 /* The check alone: do its devices and their options exist, do they fit together? Touches nothing. */

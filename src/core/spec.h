@@ -46,6 +46,7 @@ struct guest_spec {
     char *domain;          /* domid, name, or "uuid:" and a uuid */
     char *origin;          /* as a device's */
     bool wait;             /* the domain need not exist yet */
+    bool alone;            /* refused where somebody else has added a guest by the same text */
     bool beside;           /* another emulator (QEMU) serves the guest too: PCI slots from 0x1f downwards */
     enum guest_arch arch;
     enum guest_type type;  /* GUEST_UNKNOWN: ask xenstore */

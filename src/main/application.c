@@ -13,6 +13,7 @@
 #include "control/control.h"
 #include "core/daemon.h"
 #include "loop/event_loop.h"
+#include "main/build.h"
 #include "main/builtin.h"
 #include "main/pidfile.h"
 #include "main/qemu.h"
@@ -297,6 +298,7 @@ static int make_control(struct application *app, struct iod_error *error)
                                       .group = line->control_group ? line->control_group
                                                                    : app->config.control_group,
                                       .version = IOREQD_VERSION,
+                                      .build = IOREQD_BUILD[0] ? IOREQD_BUILD : NULL,
                                       .reload = line->config || line->host_dtb ? reload : NULL,
                                       .self = app,
                                   },
@@ -349,6 +351,7 @@ static int make_daemon(struct application *app, struct iod_error *error)
             .modules = app->modules,
             .neighbours = app->neighbours,
             .record_dir = record_dir(app),
+            .slot_device = SLOT_DEVICE,
             .log_level = !line->log_given && app->config.has_log_level ? app->config.log_level
                                                                        : line->log_level,
             .log = logger_log,

@@ -400,9 +400,6 @@ static int check(struct command_line *line, struct iod_error *error)
     }
     for (unsigned i = 0; i < line->guest_count; i++) {
         int ret = command_guest_check(&line->guests[i], line->no_xenstore, error);
-        if (!ret) {
-            ret = guest_spec_add_slots(&line->guests[i], SLOT_DEVICE, error);
-        }
         if (ret) {
             return ret;
         }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "main/sources.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SOURCE "file"
 #define RUNNING_TREE "/sys/firmware/fdt"
@@ -36,8 +38,15 @@ int sources_load(const struct command_line *line, struct logger *logger, struct 
         ret = config_load(line->config, config, &findings);
     }
     if (!ret && line->host_dtb) {
-        const char *path = strcmp(line->host_dtb, "running") ? line->host_dtb : RUNNING_TREE;
-        ret = device_tree_load(path, config, &findings);
+        bool running = !strcmp(line->host_dtb, "running");
+        if (running && access(RUNNING_TREE, F_OK)) {
+            iod_fail(error, errno, "--host-dtb running: this machine was booted without a device tree (%s: %s): "
+                     "expected a dom0less Arm machine, or --host-dtb FILE", RUNNING_TREE, strerror(errno));
+            findings_finish(&findings);
+            config_finish(config);
+            return -error->code;
+        }
+        ret = device_tree_load(running ? RUNNING_TREE : line->host_dtb, config, &findings);
     }
     log_findings(logger, &findings);
     if (ret && !findings_error(&findings, error)) {

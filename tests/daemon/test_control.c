@@ -165,6 +165,35 @@ START_TEST(a_guest_is_attached_and_detached)
 }
 END_TEST
 
+/* Not answered by what a guest of the same text does, which somebody else has added: nobody could tell them apart. */
+START_TEST(attach_is_refused_where_the_guest_is_known)
+{
+    fixture_run(&f, DEBUGCON, "--control", sock, NULL);
+    ctl(1, "is here already; add devices to it", "attach", f.domid, "--device", "debugcon,base=0x500,id=debug", NULL);
+    ctl(1, "a name or uuid needs xenstore", "attach", "web", "--wait", DEBUGCON, NULL);
+    ctl(0, "", "list", NULL);
+    ck_assert_msg(!strstr(said, "web"), "%s", said);
+}
+END_TEST
+
+START_TEST(attach_makes_slots)
+{
+    struct mock_guest *other = mock_domain_new(f.mock, MOCK_PVH, 16u << 20, 1);
+    char domid[16];
+
+    snprintf(domid, sizeof(domid), "%u", mock_domid(other));
+    fixture_run(&f, DEBUGCON, "--control", sock, NULL);
+    ctl(0, "", "attach", domid, "--type", "pvh", "--arch", "x86", "--device", "pci-host", "--slots", "2", NULL);
+    ctl(0, "device slot-2 pcie-root-port running", "show", domid, NULL);
+    ctl(0, "", "add", domid, "virtio-rng,id=card,slot=2", NULL); /* there is one to plug into */
+    ctl(2, "is no UTF-8", "attach", "88", "--wait", DEBUGCON, "--device", "virtio-blk,path=/\xff", NULL);
+    ctl(1, "expected a whole number", "attach", "88", "--wait", DEBUGCON, "--slots", "nan", NULL);
+    ctl(1, "no guest 88", "show", "88", NULL);
+    ctl(0, "", "detach", domid, NULL);
+    mock_guest_free(other);
+}
+END_TEST
+
 START_TEST(wait_ends_when_the_guest_is_served)
 {
     struct mock_domain_spec spec = {.profile = MOCK_PVH, .ram_bytes = 16u << 20, .nr_vcpus = 1, .domid = 77};
@@ -416,6 +445,8 @@ static Suite *make_suite(void)
     tcase_add_test(tc, a_device_is_plugged_and_unplugged);
     tcase_add_test(tc, a_bad_device_changes_nothing);
     tcase_add_test(tc, a_guest_is_attached_and_detached);
+    tcase_add_test(tc, attach_is_refused_where_the_guest_is_known);
+    tcase_add_test(tc, attach_makes_slots);
     tcase_add_test(tc, wait_ends_when_the_guest_is_served);
     tcase_add_test(tc, a_paused_guest_waits);
     tcase_add_test(tc, who_waits_is_shown);

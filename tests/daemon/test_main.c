@@ -238,6 +238,19 @@ START_TEST(each_ending_signal_ends_well)
 }
 END_TEST
 
+#if defined(__x86_64__)
+/* A PC has no device tree; it may have been booted with one, by coreboot say. */
+START_TEST(no_device_tree_runs_here)
+{
+    if (access("/sys/firmware/fdt", F_OK) == 0) {
+        return;
+    }
+    struct mock_daemon *daemon = fixture_spawn(&f, DEVICE, "--host-dtb", "running", NULL);
+    expect_status(daemon, 1, "--host-dtb running: this machine was booted without a device tree");
+}
+END_TEST
+#endif
+
 /* ---- xenstore ---- */
 
 static struct mock *mock;
@@ -363,6 +376,9 @@ int main(void)
     tcase_add_test(tc, status_2_without_xen);
     tcase_add_test(tc, the_journal_gets_priorities);
     tcase_add_test(tc, status_3_when_a_guest_failed);
+#if defined(__x86_64__)
+    tcase_add_test(tc, no_device_tree_runs_here);
+#endif
     tcase_add_test(tc, status_4_at_the_second_signal);
     tcase_add_loop_test(tc, each_ending_signal_ends_well, 0, 3);
     suite_add_tcase(suite, tc);

@@ -468,6 +468,31 @@ START_TEST(own_tree_options)
 }
 END_TEST
 
+static unsigned count_bridges(struct mock_guest *guest)
+{
+    unsigned count = 0;
+
+    for (unsigned device = 0; device < 32; device++) {
+        uint32_t id = vcpu_pci_read(guest, 0, (uint16_t)(device << 3), 0, 4);
+        uint32_t header = vcpu_pci_read(guest, 0, (uint16_t)(device << 3), 0x0e, 1);
+        count += id != 0xffffffff && (header & 0x7f) == 1;
+    }
+    return count;
+}
+
+START_TEST(own_tree_slots)
+{
+    struct mock_guest *guest = rig_domain(&rig, MOCK_PVH, "web");
+    unsigned domid = mock_domid(guest);
+
+    rig_write(&rig, own_path(0, domid, "ioreqd", "options"), "slots=3");
+    write_own(domid, "0", "");
+    expect_status(domid, "0", "running");
+    ck_assert_uint_eq(count_bridges(guest), 3);
+    rig_destroy_domain(&rig, guest);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *all = suite_create("xenstore guests");
@@ -489,6 +514,7 @@ static Suite *suite(void)
     tcase_add_test(x86, own_tree_hot_plug);
     tcase_add_test(x86, own_tree_errors);
     tcase_add_test(x86, own_tree_options);
+    tcase_add_test(x86, own_tree_slots);
     suite_add_tcase(all, x86);
     tcase_set_timeout(arm, 90);
     tcase_add_checked_fixture(arm, start_arm, stop);

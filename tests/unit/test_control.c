@@ -161,6 +161,12 @@ START_TEST(attach_checks_what_the_command_line_checks)
            "of PVH guests only");
     expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"slots\":29}}",
            "at most 28 slots");
+    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"slots\":1.5}}",
+           "'slots': expected a whole number");
+    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"slots\":\"nan\"}}",
+           "'slots': expected a whole number");
+    expect("{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"stuck-limit\":0}}",
+           "stuck-limit of 1 to");
     expect(
         "{\"execute\":\"attach\",\"arguments\":{\"guest\":\"g1\",\"devices\":[\"a\"],\"map-limit\":\"x\"}}",
         "map-limit");

@@ -180,7 +180,10 @@ START_TEST(too_large_an_answer_is_an_error)
     struct peer peer = meet();
 
     rig.fake.guests = 100000;
-    ck_has(ask(&peer, "{\"execute\":\"stats\"}"), "the answer is too large: ask about one guest");
+    const char *answer = ask(&peer, "{\"execute\":\"stats\",\"id\":7}");
+    ck_has(answer, "the answer is too large: ask about one guest");
+    ck_has(answer, "\"class\":\"AnswerTooLarge\"");
+    ck_has(answer, "\"id\":7");
     ck_has(ask(&peer, VERSION), "\"id\":2");
     part(&peer);
 }

@@ -232,12 +232,12 @@ static enum status say_lost(void)
     return STATUS_NO_DAEMON;
 }
 
-enum status connection_call(struct connection *connection, const char *command, json_t *arguments,
-                            json_t **value)
+/* The answer, be it an error (the caller's). */
+static enum status ask(struct connection *connection, const char *command, json_t *arguments, json_t **answer)
 {
     json_t *message = NULL;
 
-    *value = NULL;
+    *answer = NULL;
     if (!send_command(connection, command, arguments)) {
         return say_lost();
     }
@@ -247,18 +247,45 @@ enum status connection_call(struct connection *connection, const char *command, 
         }
         json_decref(message);
     }
-    if (!message) {
-        return say_lost();
-    }
-    json_t *error = json_object_get(message, "error");
-    enum status status = STATUS_OK;
-    if (error) {
-        status = say_failed("%s", member_text(error, "desc"));
-    } else {
-        *value = json_incref(json_object_get(message, "return"));
-    }
-    json_decref(message);
+    *answer = message;
+    return message ? STATUS_OK : say_lost();
+}
+
+/* Takes over the answer. */
+static enum status open_answer(json_t *answer, json_t **value)
+{
+    const json_t *error = json_object_get(answer, "error");
+    enum status status = error ? say_failed("%s", member_text(error, "desc")) : STATUS_OK;
+
+    *value = error ? NULL : json_incref(json_object_get(answer, "return"));
+    json_decref(answer);
     return status;
+}
+
+enum status connection_call(struct connection *connection, const char *command, json_t *arguments,
+                            json_t **value)
+{
+    json_t *answer;
+    enum status status = ask(connection, command, arguments, &answer);
+
+    *value = NULL;
+    return status ? status : open_answer(answer, value);
+}
+
+enum status connection_try(struct connection *connection, const char *command, json_t *arguments,
+                           json_t **value, char *why, size_t size)
+{
+    json_t *answer;
+    enum status status = ask(connection, command, arguments, &answer);
+    const json_t *error = json_object_get(answer, "error");
+
+    *value = NULL;
+    if (!status && error) {
+        snprintf(why, size, "%s", member_text(error, "desc"));
+        json_decref(answer);
+        return STATUS_FAILED;
+    }
+    return status ? status : open_answer(answer, value);
 }
 
 json_t *connection_next(struct connection *connection)
@@ -281,22 +308,38 @@ static size_t join(json_t **all, json_t *page, const char *key)
     return count;
 }
 
+static bool is_too_large(const json_t *answer)
+{
+    return !strcmp(member_text(json_object_get(answer, "error"), "class"), "AnswerTooLarge");
+}
+
 enum status connection_list(struct connection *connection, const char *command, json_t *arguments,
                             const char *key, json_t **value)
 {
     enum status status = STATUS_OK;
-    size_t first = 0, count = PAGE;
-    json_t *page;
+    size_t first = 0, wanted = PAGE, count = PAGE;
+    json_t *answer, *page;
 
     *value = NULL;
-    while (!status && count == PAGE) {
+    while (!status && count == wanted) {
         json_t *these = arguments ? json_deep_copy(arguments) : json_object();
         json_object_set_new(these, "first", json_integer((json_int_t)first));
-        json_object_set_new(these, "count", json_integer(PAGE));
-        status = connection_call(connection, command, these, &page);
+        json_object_set_new(these, "count", json_integer((json_int_t)wanted));
+        status = ask(connection, command, these, &answer);
+        if (!status && is_too_large(answer) && wanted > 1) { /* guests with many devices */
+            json_decref(answer);
+            wanted /= 2;
+            count = wanted;
+            continue;
+        }
+        status = status ? status : open_answer(answer, &page);
         count = status ? 0 : join(value, page, key);
-        first += PAGE;
+        first += count;
     }
     json_decref(arguments);
+    if (status) { /* no half of it */
+        json_decref(*value);
+        *value = NULL;
+    }
     return status;
 }

@@ -245,14 +245,45 @@ static json_t *trace_arguments(const struct options *options)
     return arguments;
 }
 
+/* A name that nobody has yet may be had later: that is told, and waited for. */
+static enum status note_unknown(struct connection *connection, const struct options *options)
+{
+    json_t *value = NULL, *device;
+    bool found = !options->device;
+    char why[400];
+    size_t i;
+
+    if (!options->count) {
+        return STATUS_OK;
+    }
+    json_t *arguments = json_pack("{s:s,s:b}", "guest", options->words[0], "brief", 1);
+    enum status status = connection_try(connection, "stats", arguments, &value, why, sizeof(why));
+    json_array_foreach(json_object_get(json_array_get(json_object_get(value, "guests"), 0), "devices"), i, device)
+    {
+        found = found || !strcmp(member_text(device, "id"), options->device);
+    }
+    if (status == STATUS_FAILED) {
+        fprintf(stderr, "ioreqctl: note: %s; it is waited for\n", why);
+    } else if (!status && !found) {
+        fprintf(stderr, "ioreqctl: note: guest %s has no device %s; it is waited for\n", options->words[0],
+                options->device);
+    }
+    json_decref(value);
+    return status == STATUS_NO_DAEMON ? status : STATUS_OK;
+}
+
 static enum status trace_to(struct connection *connection, struct tracer *tracer)
 {
     json_t *value;
 
     connection->event = take_trace;
     connection->self = tracer;
-    enum status status = connection_call(connection, tracer->pcapng ? "capture" : "trace",
-                                         trace_arguments(tracer->options), &value);
+    enum status status = note_unknown(connection, tracer->options);
+    if (status) {
+        return status;
+    }
+    status = connection_call(connection, tracer->pcapng ? "capture" : "trace", trace_arguments(tracer->options),
+                             &value);
     json_decref(value);
     return status ? status : follow(connection, take_trace, tracer);
 }
@@ -260,6 +291,12 @@ static enum status trace_to(struct connection *connection, struct tracer *tracer
 enum status run_trace(struct connection *connection, const struct options *options)
 {
     const char *path = options->pcapng ? options->pcapng : options->output;
+    if (options->pcapng && (options->output || options->probe_count || options->json)) {
+        return say_usage("trace: --pcapng FILE takes frames: expected no --output, --probe or --json");
+    }
+    if (options->device_count > 1 || (options->snap && !options->pcapng)) {
+        return say_usage(options->snap ? "trace: --snap is of --pcapng FILE" : "trace: expected one --device");
+    }
     struct tracer tracer = {.options = options, .to = stdout, .offset_ns = clock_offset()};
     enum status status;
 

@@ -39,7 +39,10 @@ void connection_close(struct connection *connection);
  */
 enum status connection_call(struct connection *connection, const char *command, json_t *arguments,
                             json_t **value);
-/* The same for a command whose answer has a list, by this key, of many guests: asked for part by part. */
+/* The same, but an error of the daemon's is the caller's to tell: its text is in *why (cut), and STATUS_FAILED. */
+enum status connection_try(struct connection *connection, const char *command, json_t *arguments,
+                           json_t **value, char *why, size_t size);
+/* As connection_call, for a command whose answer has a list, by this key, of many guests: asked for part by part. */
 enum status connection_list(struct connection *connection, const char *command, json_t *arguments,
                             const char *key, json_t **value);
 /* The next message, which is an event (the caller's). NULL: the connection has ended. */
@@ -64,6 +67,8 @@ struct options {
 int options_parse(struct options *options, int argc, char **argv, uint64_t *given);
 /* Does the command take them all? */
 enum status options_check(const char *command, uint64_t given);
+/* Can the daemon be told of them? JSON is UTF-8; what it could not hold would be missing in silence. */
+enum status options_check_texts(const struct options *options);
 
 enum status say_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 enum status say_failed(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -89,6 +94,8 @@ void print_event(json_t *event);
 /* Columns of the terminal; 80 when it is none. */
 unsigned terminal_columns(void);
 bool terminal_utf8(void);
+/* How many bytes of the text fill at most so many columns (whole characters); *used: columns (NULL: not asked). */
+size_t text_fit(const char *text, unsigned columns, unsigned *used);
 
 /* Short texts for people: at most 8 bytes ("1.2 ms", "64 KiB", "1.2M"). */
 enum { SHORT_MAX = 24 };

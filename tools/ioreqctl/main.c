@@ -54,14 +54,16 @@ static void set_flag(json_t *arguments, const char *key, bool flag)
     }
 }
 
-/* A number that the daemon checks; one that is none becomes text, which it refuses by name. */
+/* A whole number that the daemon checks; one that is none becomes text, which it refuses by name. */
 static void set_number(json_t *arguments, const char *key, const char *text)
 {
     char *end;
 
     if (text) {
-        double number = strtod(text, &end);
-        json_object_set_new(arguments, key, *end || !*text ? json_string(text) : json_real(number));
+        errno = 0;
+        long long number = strtoll(text, &end, 10);
+        bool good = *text >= '0' && *text <= '9' && !*end && !errno;
+        json_object_set_new(arguments, key, good ? json_integer(number) : json_string(text));
     }
 }
 
@@ -398,8 +400,8 @@ static enum status run(struct options *options, int argc, char **argv)
     options->words = argv + optind + 1;
     options->count = argc - optind - 1;
     enum status status = check(action, options, given);
-    if (status) {
-        return status;
+    if (status || options_check_texts(options)) {
+        return STATUS_USAGE;
     }
     if (!connection_open(&connection, options->socket, !options->json)) {
         return STATUS_NO_DAEMON;

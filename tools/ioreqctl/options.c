@@ -232,3 +232,28 @@ enum status options_check(const char *command, uint64_t given)
     }
     return STATUS_OK;
 }
+
+enum status options_check_texts(const struct options *options)
+{
+    const char *fixed[] = {options->arch,      options->type,  options->on_exit,     options->bufioreq,
+                           options->map_limit, options->stuck, options->stuck_limit, options->slots};
+    const struct {
+        const char *const *texts;
+        unsigned count;
+    } lists[] = {{fixed, sizeof(fixed) / sizeof(fixed[0])},
+                 {(const char *const *)options->words, (unsigned)options->count},
+                 {options->devices, options->device_count},
+                 {options->probes, options->probe_count}};
+
+    for (unsigned i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
+        for (unsigned k = 0; k < lists[i].count; k++) {
+            const char *text = lists[i].texts[k];
+            json_t *value = text ? json_string(text) : NULL;
+            json_decref(value);
+            if (text && !value) {
+                return say_usage("an argument is no UTF-8: %.60s", text);
+            }
+        }
+    }
+    return STATUS_OK;
+}

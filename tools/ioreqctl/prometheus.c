@@ -98,19 +98,41 @@ static void put_daemon(const struct answers *answers)
     printf("ioreqd_guests %zu\n", json_array_size(json_object_get(answers->list, "guests")));
 }
 
-static void put_served(const json_t *list)
+/*
+ * Two sources may have named one domain by the same text: two guests to `list`, and one to Prometheus, for which a
+ * series may be there once. Served are both, or neither.
+ */
+static json_t *join_same(const json_t *list)
 {
-    json_t *guest;
+    json_t *joined = json_object(), *guest;
+    char key[400], domid[SHORT_MAX];
     size_t i;
 
-    put_head("guest_served", "gauge", "Does every device of the guest answer?");
     json_array_foreach(json_object_get(list, "guests"), i, guest)
+    {
+        snprintf(key, sizeof(key), "%s/%.300s", member_domid(guest, domid), member_text(guest, "domain"));
+        const json_t *before = json_object_get(joined, key);
+        if (!before || member_flag(before, "served")) {
+            json_object_set(joined, key, guest);
+        }
+    }
+    return joined;
+}
+
+static void put_served(const json_t *list)
+{
+    json_t *guests = join_same(list), *guest;
+    const char *key;
+
+    put_head("guest_served", "gauge", "Does every device of the guest answer?");
+    json_object_foreach(guests, key, guest)
     {
         printf("ioreqd_guest_served");
         put_guest_labels(guest);
         put_label("state", member_text(guest, "state"), ",");
         printf("} %d\n", member_flag(guest, "served"));
     }
+    json_decref(guests);
 }
 
 static void put_accesses(const json_t *guests)

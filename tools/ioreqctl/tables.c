@@ -18,6 +18,7 @@ void print_json(json_t *value)
 static void print_daemon(const json_t *list)
 {
     const char *version = member_text(list, "version"), *build = member_text(list, "build");
+    build = strcmp(build, version) ? build : ""; /* a native package's */
 
     printf("ioreqd %s%s%s%s, process %" PRIu64 "\n", version, build[0] ? " (" : "", build,
            build[0] ? ")" : "", member_number(list, "pid"));
@@ -32,6 +33,15 @@ static void guest_name(char *text, size_t size, const json_t *guest)
     const char *domain = member_text(guest, "domain"), *name = member_text(guest, "name");
 
     snprintf(text, size, name[0] && strcmp(name, domain) ? "%s (%s)" : "%s", domain, name);
+}
+
+/* Blanks behind a name in a column: none if it is longer. */
+static int fill(const char *name, unsigned columns)
+{
+    unsigned used;
+    size_t length = text_fit(name, columns, &used);
+
+    return name[length] ? 0 : (int)(columns - used);
 }
 
 void print_list(json_t *list)
@@ -49,7 +59,7 @@ void print_list(json_t *list)
     json_array_foreach(guests, i, guest)
     {
         guest_name(name, sizeof(name), guest);
-        printf("%-24s %5s  %-10s %-6s %7" PRIu64 "\n", name, member_domid(guest, domid),
+        printf("%s%*s %5s  %-10s %-6s %7" PRIu64 "\n", name, fill(name, 24), "", member_domid(guest, domid),
                member_text(guest, "state"), member_flag(guest, "served") ? "yes" : "no",
                member_number(guest, "devices"));
         if (member_text(guest, "why")[0]) {
@@ -118,7 +128,7 @@ void print_stats(json_t *stats)
                             sum_devices(guest, "frames-sent");
         uint64_t bytes = sum_devices(guest, "submitted-bytes") + sum_devices(guest, "bytes-received") +
                          sum_devices(guest, "bytes-sent");
-        printf("%-30s %8s %8s %10s %9s %6" PRIu64 "\n", name,
+        printf("%s%*s %8s %8s %10s %9s %6" PRIu64 "\n", name, fill(name, 30), "",
                short_count(a, (double)sum(json_object_get(counters, "accesses"))),
                short_count(b, (double)sum_devices(guest, "interrupts")), short_count(c, (double)requests),
                short_bytes(d, bytes), member_number(counters, "stuck"));

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "ioreqctl.h"
 
@@ -24,6 +25,35 @@ unsigned terminal_columns(void)
 bool terminal_utf8(void)
 {
     return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+size_t text_fit(const char *text, unsigned columns, unsigned *used)
+{
+    size_t length = 0, left = strlen(text);
+    unsigned at = 0;
+    mbstate_t state = {0};
+    wchar_t wide;
+
+    while (left) {
+        size_t bytes = mbrtowc(&wide, text + length, left, &state);
+        bool good = bytes && bytes <= left;
+        int width = good ? wcwidth(wide) : 1;
+        if (!good) { /* not this locale's: the terminal shows some sign a byte */
+            bytes = 1;
+            state = (mbstate_t){0};
+        }
+        unsigned more = width > 0 ? (unsigned)width : 0;
+        if (at + more > columns) {
+            break;
+        }
+        at += more;
+        length += bytes;
+        left -= bytes;
+    }
+    if (used) {
+        *used = at;
+    }
+    return length;
 }
 
 /* Three digits that count, and the unit. */

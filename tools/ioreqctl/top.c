@@ -21,7 +21,7 @@ struct screen {
     size_t first;     /* row on the screen */
     bool disks, nets; /* lines of them below each guest */
     unsigned left;    /* samples yet to be shown; 0: no limit */
-    bool quit;
+    bool quit, json;
     const char *note; /* of the last key */
 };
 
@@ -63,6 +63,45 @@ static void print_rows(const struct top *top, unsigned columns)
     fflush(stdout);
 }
 
+static json_t *row_json(const struct top_row *row)
+{
+    const struct {
+        const char *key;
+        double value;
+    } rates[] = {{"accesses", row->rates.accesses},          {"reads", row->rates.reads},
+                 {"writes", row->rates.writes},              {"disk-bytes", row->rates.request_bytes},
+                 {"bytes-received", row->rates.receive_bytes}, {"bytes-sent", row->rates.send_bytes}};
+    json_t *object = json_pack("{s:s,s:s,s:I,s:I}", "domain", row->guest, "state", row->state, "waiting",
+                               (json_int_t)row->stuck, "mapped", (json_int_t)row->mapped);
+
+    if (strcmp(row->domid, "-")) {
+        json_object_set_new(object, "domid", json_integer(atoi(row->domid)));
+    }
+    for (unsigned i = 0; row->rated && i < sizeof(rates) / sizeof(rates[0]); i++) {
+        json_object_set_new(object, rates[i].key, json_real(rates[i].value));
+    }
+    if (row->p50_ns) {
+        json_object_set_new(object, "p50-ns", json_integer((json_int_t)row->p50_ns));
+        json_object_set_new(object, "p99-ns", json_integer((json_int_t)row->p99_ns));
+    }
+    return object;
+}
+
+/* One line a sample, for programs. */
+static void print_rows_json(const struct top *top)
+{
+    json_t *guests = json_array();
+    json_t *sample = json_pack("{s:I,s:o}", "time", (json_int_t)time(NULL), "guests", guests);
+
+    for (size_t i = 0; i < top->count; i++) {
+        json_array_append_new(guests, row_json(&top->rows[i]));
+    }
+    json_dumpf(sample, stdout, JSON_COMPACT | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    fflush(stdout);
+    json_decref(sample);
+}
+
 /* A first sample that is not shown: rates need two. */
 static enum status run_batch(struct screen *screen)
 {
@@ -73,7 +112,9 @@ static enum status run_batch(struct screen *screen)
         wait_seconds(screen->interval);
         status = top_sample(&screen->top, screen->connection);
         status = status ? status : top_measure(&screen->top, screen->connection, 0, SIZE_MAX);
-        if (!status) {
+        if (!status && screen->json) {
+            print_rows_json(&screen->top);
+        } else if (!status) {
             print_rows(&screen->top, terminal_columns());
         }
     }
@@ -293,16 +334,18 @@ enum status run_top(struct connection *connection, const struct options *options
 {
     struct screen screen = {.connection = connection,
                             .interval = options->interval > 0 ? options->interval : INTERVAL,
-                            .left = options->iterations};
+                            .left = options->iterations,
+                            .json = options->json};
+    bool batch = options->batch || options->json;
 
     screen.top.sort = SORT_ACCESSES;
     if (options->sort && parse_sort(options->sort, &screen.top.sort)) {
         return STATUS_USAGE;
     }
-    if (!options->batch && (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))) {
+    if (!batch && (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO))) {
         return say_usage("top: not a terminal: expected -b");
     }
-    enum status status = options->batch ? run_batch(&screen) : with_screen(&screen);
+    enum status status = batch ? run_batch(&screen) : with_screen(&screen);
     top_finish(&screen.top);
     return status;
 }

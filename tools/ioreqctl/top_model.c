@@ -193,7 +193,7 @@ static int compare(const void *left, const void *right, void *self)
     default:
         break;
     }
-    return result ? result : strcmp(one->guest, other->guest);
+    return result ? result : strverscmp(one->guest, other->guest); /* 2, 99, 100 */
 }
 
 void top_sort_rows(struct top *top)

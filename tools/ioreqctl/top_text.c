@@ -60,9 +60,17 @@ static const char *tiny_bytes(char text[SHORT_MAX], uint64_t bytes)
 
 static void cut(char line[TOP_LINE_MAX], unsigned columns)
 {
-    if (columns < TOP_LINE_MAX) {
-        line[columns] = '\0';
-    }
+    line[text_fit(line, columns, NULL)] = '\0';
+}
+
+/* The text in a field of `columns` columns: cut, or filled with blanks. */
+static const char *field(char to[TOP_LINE_MAX], const char *text, unsigned columns)
+{
+    unsigned used;
+    size_t length = text_fit(text, columns, &used);
+
+    snprintf(to, TOP_LINE_MAX, "%.*s%*s", (int)length, text, (int)(columns - used), "");
+    return to;
 }
 
 void top_title(const struct top *top, char line[TOP_LINE_MAX], unsigned columns)
@@ -125,13 +133,12 @@ static void put_rates(char *at, size_t size, const struct top_rates *rates, bool
 
 void top_line(const struct top_row *row, char line[TOP_LINE_MAX], unsigned columns)
 {
-    char rates[160], p50[SHORT_MAX], p99[SHORT_MAX], mapped[SHORT_MAX];
-    int width = (int)name_width(columns);
+    char rates[160], p50[SHORT_MAX], p99[SHORT_MAX], mapped[SHORT_MAX], name[TOP_LINE_MAX];
 
     put_rates(rates, sizeof(rates), &row->rates, row->rated);
-    snprintf(line, TOP_LINE_MAX, "%-*.*s %5s %-4.4s %s %5s %5s %3" PRIu64 " %5s", width, width, row->guest,
-             row->domid, short_state(row->state), rates, tiny_time(p50, row->p50_ns),
-             tiny_time(p99, row->p99_ns), row->stuck, tiny_bytes(mapped, row->mapped));
+    snprintf(line, TOP_LINE_MAX, "%.200s %5s %-4.4s %s %5s %5s %3" PRIu64 " %5s",
+             field(name, row->guest, name_width(columns)), row->domid, short_state(row->state), rates,
+             tiny_time(p50, row->p50_ns), tiny_time(p99, row->p99_ns), row->stuck, tiny_bytes(mapped, row->mapped));
     cut(line, columns);
 }
 
@@ -139,10 +146,10 @@ void top_device_line(const struct top *top, const struct top_row *row, const jso
                      char line[TOP_LINE_MAX], unsigned columns)
 {
     struct top_rates rates = top_device_rates(top, row, device);
-    char text[160];
-    int width = (int)name_width(columns) + 9;
+    char text[160], name[TOP_LINE_MAX];
 
     put_rates(text, sizeof(text), &rates, row->rated);
-    snprintf(line, TOP_LINE_MAX, "  %-*.*s %s", width, width, member_text(device, "id"), text);
+    snprintf(line, TOP_LINE_MAX, "  %.200s %s", field(name, member_text(device, "id"), name_width(columns) + 9),
+             text);
     cut(line, columns);
 }
