@@ -137,14 +137,14 @@ static int serve(struct dm_args *args)
     return run(args, qemu);
 }
 
-static int usage(void)
+static int usage(FILE *to, int status)
 {
-    puts("Usage: ioreqd-dm [-ioreqd SPEC]... [-ioreqd-extra -ioreqd SPEC...]... [QEMU'S ARGUMENT]...\n"
+    fputs("Usage: ioreqd-dm [-ioreqd SPEC]... [-ioreqd-extra -ioreqd SPEC...]... [QEMU'S ARGUMENT]...\n"
          "QEMU and one or more ioreqds as the device model of one HVM guest, started by libxl:\n"
          "  device_model_override = \"" DM_PROGRAM "\"\n"
          "  device_model_args = [ \"-ioreqd\", \"virtio-blk,path=/srv/data.img\" ]\n"
-         "See ioreqd-dm(8).");
-    return 0;
+         "See ioreqd-dm(8).\n", to);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -153,8 +153,11 @@ int main(int argc, char **argv)
     struct iod_error error = {0};
     int status;
 
+    if (argc < 2) { /* no toolstack's doing: QEMU would open a window, and run for ever */
+        return usage(stderr, 1);
+    }
     if (argc == 2 && !strcmp(argv[1], "--help")) {
-        return usage();
+        return usage(stdout, 0);
     }
     if (argc == 2 && !strcmp(argv[1], "--version")) {
         puts("ioreqd-dm " IOREQD_VERSION);

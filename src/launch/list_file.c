@@ -52,7 +52,8 @@ static int check_keys(const struct reader *reader, const json_t *object, const c
         if (!known[i]) {
             char name[48];
             snprintf(name, sizeof(name), "%.40s", key);
-            return wrong(reader, name, "no such key (see ioreqd(8))");
+            return iod_fail(reader->error, EINVAL, "%.100s: %s%sno such key: %s (see ioreqd-dm(8))", reader->file,
+                            reader->where, reader->where[0] ? ": " : "", name);
         }
     }
     return 0;

@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -135,6 +136,30 @@ START_TEST(probe_run_is_qemus)
     ck_assert(rig_has_text(rig.note, "arg: socket,id=libxl-cmd,path="));
     kill(rig.pid, SIGTERM);
     ck_assert_int_eq(rig_status(&rig), 0);
+}
+END_TEST
+
+/* By hand: it says what it is for, and no QEMU runs. */
+START_TEST(no_arguments)
+{
+    char said[512] = "";
+    int ends[2], status;
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        alarm(10); /* a QEMU would run on */
+        execl(getenv("IOREQD_DM"), "ioreqd-dm", (char *)NULL);
+        _exit(127);
+    }
+    close(ends[1]);
+    ck_assert_int_gt(read(ends[0], said, sizeof(said) - 1), 0);
+    close(ends[0]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    ck_assert_msg(strstr(said, "device_model_override = ") != NULL, "%s", said);
 }
 END_TEST
 
@@ -517,6 +542,7 @@ int main(void)
     tcase_add_loop_test(fake, signals_are_forwarded, 0, 3);
     tcase_add_test(fake, limits_are_lifted_for_ioreqd_only);
     tcase_add_test(fake, probe_run_is_qemus);
+    tcase_add_test(fake, no_arguments);
     tcase_add_loop_test(fake, refused_at_once, 0, (int)(sizeof(refusals) / sizeof(refusals[0])));
     tcase_add_test(fake, no_collision_is_seen_where_none_is);
     tcase_add_test(fake, collision_with_a_running_qemu);

@@ -430,7 +430,7 @@ static const struct failure bad_files[] = {
     {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', "
      "'ready': {'pidfile': '/x', 'socket': '/y'}}]}",
      "ready: expected "},
-    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'argument': []}]}", "argument: expected no such key"},
+    {"{'domid': 1, 'emulators': [{'name': 'a', 'program': '/x', 'argument': []}]}", "no such key: argument"},
     {"{'domid': 1, 'domid': 2, 'emulators': [{}]}", "list.json:1: duplicate"},
 };
 
