@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <ioreqd/loop.h>
@@ -18,6 +19,9 @@
 #include "core/loop.h"
 
 enum { STACK_BYTES = 256 << 10 }; /* of which a few pages are ever touched */
+#ifndef THREADS_MAX              /* a test has fewer */
+#define THREADS_MAX 2048u        /* each guest that comes to a server that is gone leaves one hanging */
+#endif
 
 struct opening {
     struct image image;     /* the thread's, until it says so */
@@ -106,9 +110,21 @@ static int start(struct opening *opening)
     return result;
 }
 
+/* Of the whole process: those that hang are among them, and nobody waits for them any more. */
+static bool too_many_threads(void)
+{
+    struct stat st;
+    return stat("/proc/self/task", &st) == 0 && st.st_nlink >= 2 + THREADS_MAX;
+}
+
 struct opening *opening_begin(struct loop *loop, const struct image *asked, uint64_t limit_ns,
                               void (*done)(void *self, struct image *found), void *self, struct iod_error *error)
 {
+    if (too_many_threads()) {
+        iod_fail(error, EAGAIN, "%s: not opened: %u others hang, whose disks or servers do not answer", asked->path,
+                 THREADS_MAX);
+        return NULL;
+    }
     struct opening *opening = calloc(1, sizeof(*opening));
     if (opening == NULL) {
         iod_fail(error, ENOMEM, "out of memory");
