@@ -28,6 +28,13 @@ struct links {
     int news;    /* netlink; -1: not to be had */
     struct loop_watch *watch;
     struct list listeners;
+    struct list leaving;
+};
+
+struct link_leaving {
+    struct list link;
+    struct daemon *daemon;
+    char name[IFNAMSIZ];
 };
 
 /* ---- settings ---- */
@@ -232,6 +239,11 @@ void links_forget(struct link_listener *listener)
 static void links_destroy(void *service)
 {
     struct links *links = service;
+    struct link_leaving *leaving;
+    while ((leaving = list_first(&links->leaving, struct link_leaving, link))) { /* the daemon ends before the script */
+        list_remove(&leaving->link);
+        free(leaving);
+    }
     daemon_loop(links->daemon)->ops->watch_remove(links->watch);
     if (links->news >= 0) {
         close(links->news);
@@ -249,6 +261,7 @@ static void *links_create(struct daemon *daemon, struct iod_error *error)
     }
     links->daemon = daemon;
     list_init(&links->listeners);
+    list_init(&links->leaving);
     links->control = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (links->control < 0) {
         iod_fail(error, errno, "no socket: %s", strerror(errno));
@@ -271,4 +284,42 @@ struct links *links_get(struct daemon *daemon, struct iod_error *error)
 void links_put(struct daemon *daemon)
 {
     daemon_service_put(daemon, &links_service);
+}
+
+/* ---- interfaces that go ---- */
+
+struct link_leaving *link_leaving_add(struct daemon *daemon, const char *name)
+{
+    struct iod_error error;
+    struct link_leaving *leaving = calloc(1, sizeof(*leaving));
+    struct links *links = leaving != NULL ? links_get(daemon, &error) : NULL;
+    if (links == NULL) {
+        free(leaving);
+        return NULL;
+    }
+    leaving->daemon = daemon;
+    memcpy(leaving->name, name, strnlen(name, IFNAMSIZ - 1));
+    list_init(&leaving->link);
+    list_add_tail(&links->leaving, &leaving->link);
+    return leaving;
+}
+
+void link_leaving_end(struct link_leaving *leaving)
+{
+    if (leaving != NULL) {
+        struct daemon *daemon = leaving->daemon;
+        list_remove(&leaving->link);
+        free(leaving);
+        links_put(daemon);
+    }
+}
+
+bool link_is_leaving(const struct links *links, const char *name)
+{
+    for (const struct list *l = links->leaving.next; l != &links->leaving; l = l->next) {
+        if (strcmp(list_entry(l, const struct link_leaving, link)->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }

@@ -36,6 +36,15 @@ void links_put(struct daemon *daemon);
 void links_listen(struct links *links, struct link_listener *listener);
 void links_forget(struct link_listener *listener); /* a listener of zeros is fine */
 
+/*
+ * An interface that is being taken down: a script still works on it. Holds the links until it is forgotten. NULL: out of
+ * memory.
+ */
+struct link_leaving;
+struct link_leaving *link_leaving_add(struct daemon *daemon, const char *name);
+void link_leaving_end(struct link_leaving *leaving); /* NULL: nothing */
+bool link_is_leaving(const struct links *links, const char *name);
+
 int link_index(struct links *links, const char *name); /* from 1; -ENODEV */
 int link_look(struct links *links, const char *name, struct link_state *state);
 /* Frames for the interface that it dropped (IFLA_STATS_LINK_64's tx_dropped), since it was made. */

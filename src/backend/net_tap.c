@@ -28,6 +28,8 @@ enum {
     SMALL_FRAME = 2048,
 };
 
+#define RETRY_NS UINT64_C(20000000) /* a look whether a script has ended */
+
 static void tap_limits(struct tap *tap, bool link, unsigned mtu)
 {
     const struct iod_netdev_limits limits = {
@@ -291,15 +293,10 @@ static int make_pairs(struct tap *tap, struct iod_error *error)
     return 0;
 }
 
-static int tap_open(struct iod_netdev *netdev, struct iod_error *error)
+/* As iod_netdev_class.open. */
+static int open_interface(struct tap *tap, struct iod_error *error)
 {
-    struct tap *tap = iod_netdev_self(netdev);
-    tap->netdev = netdev;
-    tap->drops_hints = true;
-    tap->links = links_get(netdev_daemon(netdev), error);
-    if (tap->links == NULL) {
-        return -error->code;
-    }
+    struct iod_netdev *netdev = tap->netdev;
     int result = tap_interface_open(tap, iod_netdev_pairs(netdev), error);
     if (result == 0) {
         netdev_set_name(netdev, tap->name);
@@ -320,6 +317,49 @@ static int tap_open(struct iod_netdev *netdev, struct iod_error *error)
     return 0;
 }
 
+static void await_last_script(struct tap *tap)
+{
+    struct loop *loop = netdev_loop(tap->netdev);
+    loop->ops->timer_set(tap->retry, loop->ops->now_ns(loop) + RETRY_NS);
+}
+
+static void open_again(void *self)
+{
+    struct tap *tap = self;
+    struct iod_error error = { 0 };
+    if (tap_must_wait(tap)) {
+        await_last_script(tap);
+        return;
+    }
+    int result = open_interface(tap, &error);
+    if (result == 0) {
+        iod_netdev_done(tap->netdev, 0);
+    } else if (result < 0) {
+        iod_netdev_failed(tap->netdev, &error);
+    }
+}
+
+static int tap_open(struct iod_netdev *netdev, struct iod_error *error)
+{
+    struct tap *tap = iod_netdev_self(netdev);
+    struct loop *loop = netdev_loop(netdev);
+    tap->netdev = netdev;
+    tap->drops_hints = true;
+    tap->links = links_get(netdev_daemon(netdev), error);
+    if (tap->links == NULL) {
+        return -error->code;
+    }
+    if (!tap_must_wait(tap)) {
+        return open_interface(tap, error);
+    }
+    tap->retry = loop->ops->timer_add(loop, open_again, tap);
+    if (tap->retry == NULL) {
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    await_last_script(tap);
+    return 1;
+}
+
 static void tap_close(struct iod_netdev *netdev)
 {
     struct tap *tap = iod_netdev_self(netdev);
@@ -327,6 +367,7 @@ static void tap_close(struct iod_netdev *netdev)
     if (tap->links == NULL) {
         return;
     }
+    ops->timer_remove(tap->retry);
     child_let_go(tap->script, true);
     links_forget(&tap->listener);
     for (unsigned i = 0; i < IOD_NET_PAIRS_MAX; i++) {

@@ -41,6 +41,7 @@ struct tap {
     bool scripted;         /* the script ran with "add" */
     int header_before;     /* of an interface that was there: its vnet header's size, to be given back */
     struct child *script;
+    struct loop_timer *retry; /* the interface's last script is still at work */
     uint32_t takes, gives; /* offloads */
     uint64_t host_dropped; /* frames for the guest, as the host has counted them */
 };
@@ -61,8 +62,10 @@ int tap_set_offloads(struct tap *tap, uint32_t offloads);
 /* Runs the script with "add"; `done` is called later. 0 or a negative errno with *error filled. */
 int tap_script_add(struct tap *tap, void (*done)(void *self, const struct child_end *end),
                    struct iod_error *error);
-/* Starts the script with "remove", which nobody waits for; the interface stays until it has ended. */
+/* Starts the script with "remove"; the interface stays until it has ended, and the next one of its name waits for that. */
 void tap_script_remove(struct tap *tap);
+/* Does the script of a card that had this interface still run? Then it must not be opened yet. */
+bool tap_must_wait(const struct tap *tap);
 
 extern const struct iod_option tap_options[];
 

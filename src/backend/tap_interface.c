@@ -353,7 +353,7 @@ int tap_interface_set_up(struct tap *tap, struct iod_error *error)
 /* ---- the script ---- */
 
 static struct child *run_script(struct tap *tap, const char *action,
-                                void (*done)(void *self, const struct child_end *end), int fd,
+                                void (*done)(void *self, const struct child_end *end), void *self, int fd,
                                 struct iod_error *error)
 {
     char path[256], vif[8 + IFNAMSIZ], interface[16 + IFNAMSIZ], bridge[16 + IFNAMSIZ], itself[300];
@@ -376,28 +376,36 @@ static struct child *run_script(struct tap *tap, const char *action,
         .fd = fd,
         .limit_ns = iod_option_number(iod_netdev_options(tap->netdev), "script-timeout") * 1000000000u,
     };
-    return child_start(netdev_daemon(tap->netdev), &plan, done, tap, error);
+    return child_start(netdev_daemon(tap->netdev), &plan, done, self, error);
 }
 
 int tap_script_add(struct tap *tap, void (*done)(void *self, const struct child_end *end),
                    struct iod_error *error)
 {
-    tap->script = run_script(tap, "add", done, -1, error);
+    tap->script = run_script(tap, "add", done, tap, -1, error);
     tap->scripted = tap->script != NULL;
     return tap->script != NULL ? 0 : -error->code;
 }
 
 static void removed(void *self, const struct child_end *end)
 {
+    link_leaving_end(self);
 }
 
 /* The script holds a descriptor of the tap: the interface is there as long as it runs. */
 void tap_script_remove(struct tap *tap)
 {
     struct iod_error error = { 0 };
-    struct child *child = run_script(tap, "remove", removed, tap->made ? tap->pairs[0].fd : -1, &error);
-    child_let_go(child, false);
-    if (child == NULL) {
+    struct link_leaving *leaving = link_leaving_add(netdev_daemon(tap->netdev), tap->name);
+    int fd = tap->made ? tap->pairs[0].fd : -1;
+    if (run_script(tap, "remove", removed, leaving, fd, &error) == NULL) {
+        link_leaving_end(leaving);
         iod_log(iod_netdev_device(tap->netdev), IOD_LOG_WARNING, "%s", error.text);
     }
+}
+
+bool tap_must_wait(const struct tap *tap)
+{
+    const char *name = option(tap, "ifname");
+    return name != NULL && link_is_leaving(tap->links, name);
 }

@@ -138,6 +138,55 @@ START_TEST(script_that_chatters)
 }
 END_TEST
 
+static struct {
+    bool done;
+    int error;
+    char why[200];
+} verb;
+
+static void verb_done(void *self, int error, const char *why)
+{
+    verb.done = true;
+    verb.error = error;
+    snprintf(verb.why, sizeof(verb.why), "%s", why != NULL ? why : "");
+}
+
+static bool verb_is_done(void *self)
+{
+    return verb.done;
+}
+
+/* A card goes, and another one takes its interface's name while the old one's script still runs: as a reload does it. */
+START_TEST(script_and_the_next_card)
+{
+    const char *path = script("[ $1 = add ] && { echo add >>$in/calls; exit 0; }; sleep 0.5; echo removed >>$in/calls");
+    struct fake_xen *fake = nic_start(options_of("netdev=tap,id=one,ifname=mine,netdev.script=%s", path));
+    struct iod_error error = { 0 };
+    struct device_spec spec;
+    ck_assert_int_eq(daemon_remove_device(fake_daemon(fake), "7", "one", REMOVAL_FORCE, verb_done, NULL, &error), 0);
+    fake_run(fake, verb_is_done, NULL);
+    verb.done = false;
+    char text[400];
+    snprintf(text, sizeof(text), "test-nic,id=two,netdev=tap,ifname=mine,netdev.script=%s", path);
+    ck_assert_int_eq(device_spec_parse(&spec, text, &error), 0);
+    ck_assert_msg(daemon_add_device(fake_daemon(fake), "7", &spec, verb_done, NULL, &error) == 0, "%s", error.text);
+    device_spec_finish(&spec);
+    if (_i) { /* and goes before that has ended */
+        fake_run_ms(fake, 50);
+        ck_assert(!verb.done);
+        nic = NULL;
+        fake_stop(fake);
+    } else {
+        fake_run(fake, verb_is_done, NULL);
+        ck_assert_msg(verb.error == 0, "%s", verb.why);
+        ck_assert_int_eq(run("[ \"$(cat %s/calls | tr '\\n' ' ')\" = 'add removed add ' ]", folder), 0);
+        nic_stop(fake);
+    }
+    await_gone("mine");
+    run("rm -r %s", folder);
+}
+END_TEST
+
 /* The guest dies while its script runs. */
 START_TEST(script_and_a_dead_guest)
 {
@@ -268,6 +317,7 @@ int main(void)
 #ifndef __SANITIZE_ADDRESS__
     tcase_add_test(taps, each_allocation_fails);
 #endif
+    tcase_add_loop_test(taps, script_and_the_next_card, 0, 2);
     tcase_set_timeout(taps, 60);
     suite_add_tcase(suite, taps);
     return unit_run(suite);
