@@ -45,18 +45,22 @@ void print_event(json_t *event)
     printf("%s%s\n", text[0] ? ": " : "", text);
 }
 
-static enum status follow(struct connection *connection, void (*print)(void *self, json_t *event), void *self)
+/* Until `to`, which print writes, can't be written, or the daemon ends. */
+static enum status follow(struct connection *connection, void (*print)(void *self, json_t *event), void *self,
+                          FILE *to)
 {
     json_t *event;
 
     while ((event = connection_next(connection))) {
         print(self, event);
+        int error = errno;
         json_decref(event);
-        if (ferror(stdout)) {
-            if (errno == EPIPE) { /* `| head` */
-                clearerr(stdout);
+        if (ferror(to)) {
+            if (error == EPIPE) { /* `| head` */
+                clearerr(to);
             }
-            return STATUS_OK; /* or main says that it is not */
+            errno = error;
+            return STATUS_OK; /* or main, for a file its owner, says that it is not */
         }
     }
     fprintf(stderr, "ioreqctl: ioreqd closed the connection\n");
@@ -90,7 +94,7 @@ enum status run_events(struct connection *connection, const struct options *opti
     connection->self = (void *)options;
     enum status status = connection_call(connection, "events", NULL, &value);
     json_decref(value);
-    return status ? status : follow(connection, show_event, (void *)options);
+    return status ? status : follow(connection, show_event, (void *)options, stdout);
 }
 
 /* ---- trace ---- */
@@ -285,7 +289,7 @@ static enum status trace_to(struct connection *connection, struct tracer *tracer
     status = connection_call(connection, tracer->pcapng ? "capture" : "trace", trace_arguments(tracer->options),
                              &value);
     json_decref(value);
-    return status ? status : follow(connection, take_trace, tracer);
+    return status ? status : follow(connection, take_trace, tracer, tracer->to);
 }
 
 enum status run_trace(struct connection *connection, const struct options *options)
@@ -314,7 +318,12 @@ enum status run_trace(struct connection *connection, const struct options *optio
     }
     pcapng_destroy(tracer.pcapng);
     if (tracer.to != stdout) {
-        fclose(tracer.to);
+        int error = ferror(tracer.to) ? errno : 0;
+        bool closed = !fclose(tracer.to);
+        error = error ? error : closed ? 0 : errno;
+        if (error && !status) {
+            status = say_failed("%s: can't be written: %s", path, strerror(error));
+        }
     }
     return status;
 }

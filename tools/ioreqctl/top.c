@@ -306,8 +306,8 @@ static enum status with_screen(struct screen *screen)
     unsetenv("COLUMNS"); /* exported ones would outlive a change of the size */
     unsetenv("LINES");
     if (!said || terminal < 0 || !newterm(NULL, stdout, stdin)) {
-        return say_failed("top: the terminal (TERM=%s) is not one that ncurses knows; see -b",
-                          getenv("TERM"));
+        const char *term = getenv("TERM");
+        return say_failed("top: the terminal (TERM=%s) is not one that ncurses knows; see -b", term ? term : "");
     }
     fflush(stderr);
     dup2(fileno(said), STDERR_FILENO);
