@@ -299,7 +299,7 @@ static int make_control(struct application *app, struct iod_error *error)
                                                                    : app->config.control_group,
                                       .version = IOREQD_VERSION,
                                       .build = IOREQD_BUILD[0] ? IOREQD_BUILD : NULL,
-                                      .reload = line->config || line->host_dtb ? reload : NULL,
+                                      .reload = line->config || line->config_later || line->host_dtb ? reload : NULL,
                                       .self = app,
                                   },
                                   error);

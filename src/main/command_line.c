@@ -366,6 +366,7 @@ static void set_defaults(struct command_line *line)
                           (service && access(CONFIG_FILE, F_OK) == 0))) {
         line->config = CONFIG_FILE;
     }
+    line->config_later = service && !line->config ? CONFIG_FILE : NULL;
     if (service && !line->control_given) {
         line->control = CONTROL_SOCKET;
     }

@@ -31,6 +31,7 @@ struct command_line {
     const char *help_device; /* COMMAND_HELP_DEVICE; a piece of argv */
     const char *subject;     /* of --check, --preflight, --print-dt, --list; a piece of argv, or NULL */
     const char *config;      /* --config; a piece of argv, or NULL: none */
+    const char *config_later; /* of a service, not there at its start: a reload looks again; NULL: none */
     const char *host_dtb;    /* --host-dtb; "running": the machine's own; NULL: none */
     const char *dtb;         /* --dtb, for --check */
     const char *control;     /* --control: path of the socket; NULL: none */

@@ -70,9 +70,13 @@ int sources_apply(struct daemon *daemon, const struct config *config, struct iod
 int sources_reload(const struct command_line *line, struct logger *logger, struct daemon *daemon,
                    struct iod_error *error)
 {
+    struct command_line now = *line;
     struct config config;
-    int ret = sources_load(line, logger, &config, error);
 
+    if (line->config_later && (!line->host_dtb || access(line->config_later, F_OK) == 0)) {
+        now.config = line->config_later;
+    }
+    int ret = sources_load(&now, logger, &config, error);
     if (ret) {
         return ret;
     }

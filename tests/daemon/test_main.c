@@ -238,6 +238,24 @@ START_TEST(each_ending_signal_ends_well)
 }
 END_TEST
 
+/* The service began before anybody wrote the file: a reload looks for it. */
+START_TEST(the_file_may_come_later)
+{
+    const char *argv[] = {getenv("IOREQD"), "--service",   "--no-xenstore", "--record-dir",
+                          f.records,        "--control", "none",          NULL};
+
+    if (access("/etc/ioreqd/ioreqd.conf", F_OK) == 0) {
+        return; /* this machine is one where ioreqd is at work */
+    }
+    f.daemon = mock_spawn_daemon(f.mock, (char *const *)(uintptr_t)argv);
+    ck_assert_ptr_nonnull(f.daemon);
+    ck_assert_int_eq(mock_daemon_wait_log(f.daemon, "ready: guests are served as they come", LONG_MS), 0);
+    mock_daemon_signal(f.daemon, SIGHUP);
+    ck_assert_int_eq(mock_daemon_wait_log(f.daemon, "reload: /etc/ioreqd/ioreqd.conf: No such file", LONG_MS), 0);
+    fixture_terminate(&f);
+}
+END_TEST
+
 #if defined(__x86_64__)
 /* A PC has no device tree; it may have been booted with one, by coreboot say. */
 START_TEST(no_device_tree_runs_here)
@@ -376,6 +394,7 @@ int main(void)
     tcase_add_test(tc, status_2_without_xen);
     tcase_add_test(tc, the_journal_gets_priorities);
     tcase_add_test(tc, status_3_when_a_guest_failed);
+    tcase_add_test(tc, the_file_may_come_later);
 #if defined(__x86_64__)
     tcase_add_test(tc, no_device_tree_runs_here);
 #endif

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -322,6 +324,32 @@ START_TEST(a_dead_daemons_file_is_replaced)
 }
 END_TEST
 
+/* Two daemons begin at once: the one that is later does not fail for that. */
+START_TEST(the_folders_lock_is_awaited)
+{
+    int status;
+
+    rig_destroy();
+    pid_t pid = fork();
+    ck_assert_int_ge(pid, 0);
+    if (pid == 0) {
+        int fd = open(rig.folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int ret = flock(fd, LOCK_EX);
+        kill(getpid(), SIGSTOP);
+        usleep(300000);
+        _exit(ret ? 1 : 0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+    ck_assert(WIFSTOPPED(status));
+    ck_has(fail_to_create(rig.path, NULL), "another process holds the lock of its folder"); /* it stands still */
+    kill(pid, SIGCONT);
+    rig_create();
+    expect(VERSION, "\"id\":2");
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_int_eq(status, 0);
+}
+END_TEST
+
 START_TEST(other_files_are_left_alone)
 {
     char other[120];
@@ -474,6 +502,7 @@ int main(void)
     tc = rig_case(suite, "the socket file");
     tcase_add_test(tc, a_living_daemon_is_named);
     tcase_add_test(tc, a_dead_daemons_file_is_replaced);
+    tcase_add_test(tc, the_folders_lock_is_awaited);
     tcase_add_test(tc, other_files_are_left_alone);
     tcase_add_test(tc, the_file_goes_with_its_daemon_alone);
     tc = rig_case(suite, "who may");
