@@ -184,6 +184,7 @@ static void add(struct source_device *device)
     device->text = strdup(device->node.spec);
     snprintf(device->id, sizeof(device->id), "%s", device->node.id);
     device->life = LIFE_ADDING;
+    device->given_up = false;
     int result = device->text ? parse(device, &spec, &error) : iod_fail(&error, ENOMEM, "out of memory");
     result =
         result ? result : daemon_add_device(guest->source->daemon, guest->text, &spec, added, call, &error);
@@ -238,14 +239,28 @@ static void take_away(struct source_device *device)
     }
 }
 
+/* Nobody waits for it any more, least of all a toolstack that destroys the domain: `added` hears of it. */
+static void give_up(struct source_device *device)
+{
+    struct iod_error error;
+
+    device->given_up = true;
+    daemon_remove_device(device->guest->source->daemon, device->guest->text, device->id, REMOVAL_FORCE, NULL, NULL,
+                         &error); /* in vain: the guest ends, and says so */
+}
+
 /* ---- steps: true if one was made that ends later ---- */
+
+static bool is_unwanted(const struct source_device *device)
+{
+    return device->node.verdict == XENSTORE_CLOSE || (is_own(device) && device->node.verdict == XENSTORE_IGNORE);
+}
 
 static bool step_daemon(struct source_device *device)
 {
     enum xenstore_verdict verdict = device->node.verdict;
-    bool unwanted = verdict == XENSTORE_CLOSE || (is_own(device) && verdict == XENSTORE_IGNORE);
 
-    if (device->life == LIFE_SERVED && unwanted && device->guest->in) {
+    if (device->life == LIFE_SERVED && is_unwanted(device) && device->guest->in) {
         take_away(device);
     } else if (source_device_wants(device) && device->guest->running && !device->guest->leaving) {
         add(device);
@@ -331,6 +346,9 @@ static void step_own(struct source_device *device)
 
 void source_device_step(struct source_device *device)
 {
+    if (device->call && device->life == LIFE_ADDING && is_unwanted(device) && device->guest->in && !device->given_up) {
+        give_up(device);
+    }
     if (device->writing || device->call || device->retry || step_daemon(device)) {
         return;
     }

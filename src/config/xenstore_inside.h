@@ -44,6 +44,7 @@ struct source_device {
     bool broken;
     bool clash;                /* the node was written anew while its device is served (said once) */
     struct source_call *call;  /* ADDING, REMOVING */
+    bool given_up;             /* ADDING, and not wanted any more: the daemon knows */
     bool writing;              /* a change of ours in xenstore is on its way */
     bool retry;                /* the last one failed: again, by the timer */
     bool answered;             /* the node's state has our answer */

@@ -332,7 +332,8 @@ static void drop_unwanted(struct guest *owner, struct guest *host)
         }
     }
     list_for_each(addition, &owner->additions, struct addition, link) {
-        if (addition->failed && !spec_find(&owner->spec, addition->id)) {
+        bool waits = !addition->device && !addition->alone;
+        if ((addition->failed || waits) && !spec_find(&owner->spec, addition->id)) {
             addition_free(addition);
         }
     }
@@ -379,7 +380,12 @@ void guest_reconcile(struct guest *guest)
 static const char *take_in(struct guest *guest, const struct device_spec *spec, struct iod_error *error)
 {
     const char *id = device_spec_get(spec, "id");
-    if (id && (spec_find(&guest->spec, id) || guest_device(guest_host(guest), id))) {
+    const struct iod_device *there = id ? guest_device(guest_host(guest), id) : NULL;
+    if (there && there->detach && !spec_find(&guest->spec, id)) {
+        iod_fail(error, EBUSY, "%s: id=%s: the device that has this id is still being removed", spec->name, id);
+        return NULL;
+    }
+    if (there || (id && spec_find(&guest->spec, id))) {
         iod_fail(error, EEXIST, "%s: id=%s: another device of the guest has this id", spec->name, id);
         return NULL;
     }
@@ -470,8 +476,26 @@ static int remove_from_spec(struct guest *guest, const char *id, struct answer *
         return iod_fail(error, ENOENT, "guest %s has no device %s", guest->spec.domain, id);
     }
     spec_drop(&guest->spec, id);
+    if (addition && !addition->device) {
+        addition_free(addition);
+    }
     answer_give(answer, 0, NULL);
     guest_try_again(guest);
+    return 0;
+}
+
+/* By force, while it waits for a lock or opens, which may take long: whoever asked for it is told, and nobody waits. */
+static int remove_coming(struct addition *addition, struct answer *answer, struct iod_error *error)
+{
+    struct guest *owner = addition->owner;
+    struct iod_device *device = addition->device;
+    if (device && detach_begin(device, "it is not wanted any more", NULL)) { /* as soon as it has opened, or has not */
+        return iod_fail(error, ENOMEM, "out of memory");
+    }
+    spec_drop(&owner->spec, addition->id);
+    answer_give(addition->answer, -ECANCELED, "it was removed before it was there");
+    answer_give(answer, 0, NULL);
+    addition_free(addition);
     return 0;
 }
 
@@ -517,8 +541,11 @@ int daemon_remove_device(struct daemon *daemon, const char *domain, const char *
     }
     struct guest *host = guest_host(guest);
     struct iod_device *device = host->state == GUEST_RUNNING ? guest_device(host, id) : NULL;
-    int result = device ? remove_live(device, how, answer, error)
-                        : remove_from_spec(guest, id, answer, error);
+    struct addition *addition = addition_find(guest, id);
+    bool coming = addition && addition->alone && how == REMOVAL_FORCE && host->state == GUEST_RUNNING;
+    int result = coming   ? remove_coming(addition, answer, error)
+                 : device ? remove_live(device, how, answer, error)
+                          : remove_from_spec(guest, id, answer, error);
     if (result) {
         answer_drop(answer);
     }

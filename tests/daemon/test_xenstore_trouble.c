@@ -2,10 +2,12 @@
 /* Guests by xenstore while xenstored, the helper or ioreqd itself stalls, dies and comes back; and two
  * sources at once. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fanotify.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -248,6 +250,30 @@ START_TEST(many_guests)
 }
 END_TEST
 
+/* The disk's server is gone, and its open hangs: who destroys the domain does not wait for it. */
+START_TEST(destroyed_while_its_disk_hangs)
+{
+    int frozen = fanotify_init(FAN_CLASS_CONTENT | FAN_CLOEXEC, O_RDONLY);
+    char image[160];
+
+    rig_daemon(&rig, NULL);
+    rig_image(&rig, "hangs", image, sizeof(image));
+    if (frozen < 0 || fanotify_mark(frozen, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, image)) {
+        fprintf(stderr, "destroyed_while_its_disk_hangs: SKIPPED: fanotify: %s\n", strerror(errno));
+        return;
+    }
+    guest = rig_domain(&rig, MOCK_PVH, "web");
+    domid = mock_domid(guest);
+    rig_disk(&rig, domid, &(struct rig_disk){.params = image});
+    rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "1", 500);
+    rig_remove(&rig, domid, "virtio_disk", XVDE);
+    close(frozen);
+    rig_destroy_domain(&rig, guest);
+    serve_a_disk(); /* another one, and nothing is left of the first */
+    take_it_away();
+}
+END_TEST
+
 int main(void)
 {
     Suite *all = suite_create("xenstore trouble");
@@ -262,6 +288,7 @@ int main(void)
     tcase_add_test(tests, xenstored_comes_late);
     tcase_add_loop_test(tests, another_daemon_goes_on, 0, 2);
     tcase_add_test(tests, a_guest_of_two_sources);
+    tcase_add_test(tests, destroyed_while_its_disk_hangs);
     suite_add_tcase(all, tests);
     tcase_set_timeout(crowd, 120);
     tcase_add_checked_fixture(crowd, start, stop);

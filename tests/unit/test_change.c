@@ -135,7 +135,7 @@ START_TEST(a_device_that_opens_late_or_never)
     ck_assert(!answer.done);
     ck_assert(!rig_status(fake, "web").served);
     rig_add_device(fake, "web", "knob,base=0xf0001008", "taken by two"); /* though it has no range yet */
-    rig_remove_device(fake, "web", "two", REMOVAL_FORCE, "is being added");
+    rig_remove_device(fake, "web", "two", REMOVAL_ASK, "is being added");
     knob_opened(rig_knob(fake, "web", "two"), 0);
     rig_expect(fake, "web", "running", true);
     ck_assert(answer.done && answer.error == 0);
@@ -151,6 +151,41 @@ START_TEST(a_device_that_opens_late_or_never)
     knob_opened(rig_knob(fake, "web", "three"), 0);
     rig_expect(fake, "web", "waiting", false);
     ck_assert(answer.done && answer.error == 0); /* it comes with the domain */
+    rig_stop(fake);
+}
+END_TEST
+
+/* By force: nobody waits for its open, neither who asked for it nor who removes it; its id is free when that has ended. */
+START_TEST(removed_while_it_opens)
+{
+    struct fake_xen *fake = start_web();
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    struct device_spec spec;
+    device_spec_parse(&spec, MORE ",open=later", &error);
+    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "web", &spec, rig_done, &answer, &error), 0);
+    device_spec_finish(&spec);
+    fake_run_ms(fake, 5);
+    struct knob *opening = rig_knob(fake, "web", "two");
+    rig_remove_device(fake, "web", "two", REMOVAL_FORCE, NULL);
+    fake_run_ms(fake, 5);
+    ck_assert(answer.done && answer.error == -ECANCELED);
+    ck_assert(rig_status(fake, "web").served);
+    rig_add_device(fake, "web", MORE, "still being removed");
+    if (_i == 2) { /* the guest goes meanwhile */
+        fake_mark_dead(fake, 7);
+        rig_domains("");
+        rig_expect(fake, "web", "detaching", false);
+    }
+    knob_opened(opening, _i == 1 ? -EIO : 0);
+    fake_run_ms(fake, 20);
+    ck_assert_ptr_null(rig_knob(fake, "web", "two"));
+    if (_i < 2) {
+        rig_add_device(fake, "web", MORE, NULL);
+        ck_assert_uint_eq(fake_in(fake, 0xf0001000, 4), 2);
+    } else {
+        rig_expect(fake, "web", "waiting", false);
+    }
     rig_stop(fake);
 }
 END_TEST
@@ -424,6 +459,7 @@ static Suite *suite(void)
     tcase_add_test(c, listeners_may_do_anything);
     tcase_add_test(c, a_device_comes_and_goes);
     tcase_add_test(c, a_device_that_opens_late_or_never);
+    tcase_add_loop_test(c, removed_while_it_opens, 0, 3);
     tcase_add_test(c, a_range_that_is_refused);
     tcase_add_test(c, asked_and_forced);
     tcase_add_test(c, let_go_twice);

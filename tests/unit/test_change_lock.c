@@ -218,6 +218,33 @@ START_TEST(lock_that_was_just_given_up)
 }
 END_TEST
 
+/* A device that was added, and waits for a lock, is not wanted any more: both are told at once. */
+START_TEST(added_device_removed_while_it_waits)
+{
+    struct fake_xen *fake = old_one_ends();
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    struct device_spec spec;
+    rig_add(fake, RIG_SPEC("8", false, NULL, THIRD));
+    rig_domains("8=web");
+    rig_expect(fake, "8", "running", true);
+    device_spec_parse(&spec, MORE ",lock=image", &error);
+    ck_assert_int_eq(daemon_add_device(fake_daemon(fake), "8", &spec, rig_done, &answer, &error), 0);
+    device_spec_finish(&spec);
+    fake_run_ms(fake, 120);
+    ck_assert(!answer.done);
+    rig_remove_device(fake, "8", "two", REMOVAL_ASK, "is being added");
+    rig_remove_device(fake, "8", "two", REMOVAL_FORCE, NULL);
+    fake_run_ms(fake, 5);
+    ck_assert(answer.done && answer.error == -ECANCELED);
+    ck_assert(rig_status(fake, "8").served);
+    old_one_ended(fake);
+    fake_run_ms(fake, 100);
+    ck_assert_ptr_null(rig_knob(fake, "8", "two"));
+    rig_stop(fake);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *s = suite_create("change_lock");
@@ -230,6 +257,7 @@ static Suite *suite(void)
     tcase_add_test(c, removed_while_the_lock_is_awaited);
     tcase_add_loop_test(c, lock_that_is_not_coming, 0, 2);
     tcase_add_loop_test(c, lock_that_was_just_given_up, 0, 2);
+    tcase_add_test(c, added_device_removed_while_it_waits);
     suite_add_tcase(s, c);
     return s;
 }
