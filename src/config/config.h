@@ -15,8 +15,6 @@
 
 #include "core/spec.h"
 
-#define CONFIG_PATH "/etc/ioreqd/ioreqd.conf"
-
 /* ---- findings ---- */
 
 struct finding {

@@ -14,7 +14,9 @@
 #include "core/options.h"
 
 #define RECORD_DIR "/run/ioreqd"
+#ifndef CONFIG_FILE /* where meson install puts it */
 #define CONFIG_FILE "/etc/ioreqd/ioreqd.conf"
+#endif
 #define CONTROL_SOCKET "/run/ioreqd/control"
 #define DOMID_LIMIT 0x7ff0u /* DOMID_FIRST_RESERVED */
 
