@@ -236,8 +236,11 @@ static uint64_t limited(const json_t *stats)
     return member_flag(json_object_get(stats, "limit"), "limited");
 }
 
-/* Cumulative, as the format wants; the answer's buckets are not. */
-static void put_buckets(const json_t *guest, const json_t *device)
+#define BUCKET_FIRST 8u /* 256 ns; from there by steps of four to 17 s */
+#define BUCKET_LAST 34u
+
+/* How many of them took less. The answer's buckets end at powers of two, and empty ones are left out. */
+static uint64_t count_below(const json_t *device, uint64_t limit_ns)
 {
     uint64_t total = 0;
     json_t *bucket;
@@ -245,31 +248,47 @@ static void put_buckets(const json_t *guest, const json_t *device)
 
     json_array_foreach(json_object_get(device, "buckets"), i, bucket)
     {
-        char limit[32];
-        total += member_number(bucket, "count");
-        snprintf(limit, sizeof(limit), "%.9g", (double)member_number(bucket, "below-ns") / 1e9);
-        printf("ioreqd_device_access_seconds_bucket");
-        put_guest_labels(guest);
-        put_label("device", member_text(device, "id"), ",");
-        put_label("le", limit, ",");
-        printf("} %" PRIu64 "\n", total);
+        total += member_number(bucket, "below-ns") <= limit_ns ? member_number(bucket, "count") : 0;
     }
-    printf("ioreqd_device_access_seconds_bucket");
-    put_guest_labels(guest);
-    put_label("device", member_text(device, "id"), ",");
-    printf(",le=\"+Inf\"} %" PRIu64 "\n", member_number(device, "count"));
+    return total;
 }
 
-static void put_total(const json_t *guest, const json_t *device, const char *what, double value)
+static void put_histogram_labels(const json_t *guest, const json_t *device, const char *what)
 {
     printf("ioreqd_device_access_seconds_%s", what);
     put_guest_labels(guest);
     put_label("device", member_text(device, "id"), ",");
-    printf("} %.9g\n", value);
+}
+
+/*
+ * Cumulative, as the format wants, and always the same ones: a bucket that appears later than the others has no rate
+ * for what was in it then.
+ */
+static void put_buckets(const json_t *guest, const json_t *device)
+{
+    for (unsigned i = BUCKET_FIRST; i <= BUCKET_LAST; i += 2) {
+        char limit[32];
+        snprintf(limit, sizeof(limit), "%.9g", (double)(UINT64_C(1) << i) / 1e9);
+        put_histogram_labels(guest, device, "bucket");
+        put_label("le", limit, ",");
+        printf("} %" PRIu64 "\n", count_below(device, UINT64_C(1) << i));
+    }
+    put_histogram_labels(guest, device, "bucket");
+    printf(",le=\"+Inf\"} %" PRIu64 "\n", member_number(device, "count"));
+}
+
+static void put_histogram(const json_t *guest, const json_t *device)
+{
+    put_buckets(guest, device);
+    put_histogram_labels(guest, device, "sum");
+    printf("} %.9f\n", (double)member_number(device, "sum-ns") / 1e9);
+    put_histogram_labels(guest, device, "count");
+    printf("} %" PRIu64 "\n", member_number(device, "count"));
 }
 
 static void put_latency(const json_t *latency)
 {
+    bool on = member_flag(latency, "on");
     json_t *guest, *device;
     size_t i, k;
 
@@ -279,9 +298,9 @@ static void put_latency(const json_t *latency)
     {
         json_array_foreach(json_object_get(guest, "devices"), k, device)
         {
-            put_buckets(guest, device);
-            put_total(guest, device, "sum", (double)member_number(device, "sum-ns") / 1e9);
-            put_total(guest, device, "count", (double)member_number(device, "count"));
+            if (on || member_number(device, "count")) {
+                put_histogram(guest, device);
+            }
         }
     }
 }
