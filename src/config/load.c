@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "config/file_guest.h"
 #include "config/host_tree.h"
@@ -91,6 +92,12 @@ static void take_setting(struct loading *loading, const struct settings *setting
     bool path = which == SET_DEVICE_TREE && strcmp(text, "running") != 0;
     if (which == SET_DEVICE_TREE && !path) {
         text = RUNNING_TREE;
+        if (access(text, F_OK)) {
+            findings_add(loading->findings, true, where, "name the .dtb file that Xen was booted with",
+                         "device-tree = \"running\": this machine was booted without one (%s: %s)", text,
+                         strerror(errno));
+            return;
+        }
     }
     char *value = path ? source_beside(settings->file, text) : strdup(text);
     if (loading->texts[which] && value && strcmp(loading->texts[which], value) != 0) {

@@ -265,6 +265,14 @@ START_TEST(no_device_tree_runs_here)
     }
     struct mock_daemon *daemon = fixture_spawn(&f, DEVICE, "--host-dtb", "running", NULL);
     expect_status(daemon, 1, "--host-dtb running: this machine was booted without a device tree");
+    char path[160];
+    const char *argv[] = {getenv("IOREQD"), "--service", "--no-xenstore", "--control", "none", "--config", path, NULL};
+    snprintf(path, sizeof(path), "%s/dt.conf", mock_dir(f.mock));
+    FILE *file = fopen(path, "we");
+    fputs("device-tree = \"running\";\n", file);
+    fclose(file);
+    daemon = mock_spawn_daemon(f.mock, (char *const *)(uintptr_t)argv);
+    expect_status(daemon, 1, "dt.conf:1: device-tree = \"running\": this machine was booted without one");
 }
 END_TEST
 #endif
