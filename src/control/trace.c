@@ -14,6 +14,7 @@
 
 #define BATCH 64u              /* records in one event */
 #define OUT_FRAMES (1u << 20)  /* bytes of frames that wait to be sent */
+#define HEADER_BYTES 12u       /* virtio_net_hdr_v1: always whole */
 #define FRAME_BYTES_MAX 65562u /* of one frame, with its header */
 
 struct client_trace {
@@ -299,7 +300,7 @@ static void run_capture(struct call *call, json_t *arguments)
 
     if (!ret) {
         stop(&client->trace->frames);
-        client->trace->snap = snap < 64 ? 64 : snap < FRAME_BYTES_MAX ? (size_t)snap : FRAME_BYTES_MAX;
+        client->trace->snap = snap < HEADER_BYTES ? HEADER_BYTES : snap < FRAME_BYTES_MAX ? (size_t)snap : FRAME_BYTES_MAX;
         if (argument_flag(arguments, "on", true)) {
             client->trace->frames = capture_start(call->control->daemon, &filter, take_frame, client, &error);
             ret = client->trace->frames ? 0 : -error.code;

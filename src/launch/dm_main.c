@@ -143,6 +143,11 @@ static int usage(FILE *to, int status)
          "QEMU and one or more ioreqds as the device model of one HVM guest, started by libxl:\n"
          "  device_model_override = \"" DM_PROGRAM "\"\n"
          "  device_model_args = [ \"-ioreqd\", \"virtio-blk,path=/srv/data.img\" ]\n"
+         "  -ioreqd SPEC              a device, as for ioreqd --device\n"
+         "  -ioreqd-extra             what follows belongs to a further ioreqd\n"
+         "  -ioreqd-arg ARGUMENT      for this ioreqd itself\n"
+         "  -ioreqd-timeout SECONDS   for each ioreqd to be ready (30)\n"
+         "  -ioreqd-qemu PATH, -ioreqd-program PATH\n"
          "See ioreqd-dm(8).\n", to);
     return status;
 }

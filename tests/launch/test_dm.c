@@ -142,7 +142,7 @@ END_TEST
 /* By hand: it says what it is for, and no QEMU runs. */
 START_TEST(no_arguments)
 {
-    char said[512] = "";
+    char said[1024] = "";
     int ends[2], status;
     ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
     pid_t pid = fork();
