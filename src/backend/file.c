@@ -135,6 +135,7 @@ static int take_image(struct file *file, struct image *image, struct iod_error *
     file->fd = image->fd;
     image->fd = -1;
     file->device = image->device;
+    file->remote = image->remote;
     file->no_punch = image->no_punch;
     file->direct = image->direct;
     file->memory = image->memory;
@@ -196,7 +197,7 @@ static void file_close(struct iod_block *block)
         daemon_service_put(block_daemon(block), &ring_service);
     }
     if (file->fd >= 0) {
-        close(file->fd);
+        image_close(file->fd, file->remote);
     }
 }
 

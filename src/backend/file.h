@@ -23,6 +23,7 @@ struct file {
     int fd;
     enum file_cache cache;
     bool device;         /* a block device */
+    bool remote;         /* its close may hang */
     bool readonly, discard;
     bool quiescing;      /* iod_block_done is owed */
     unsigned direct;     /* what direct I/O needs: alignment of offset and length in the file; 0: buffered */

@@ -12,9 +12,12 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "backend/bounce.h"
+
+enum { PATIENCE = 10, PATIENCE_US = 50000 }; /* tries, and between them */
 
 /* A block device that is mounted, or a part of something else, is refused by O_EXCL. */
 static int open_path(struct image *image)
@@ -48,11 +51,39 @@ static int open_path(struct image *image)
                     image->readonly ? "reading" : "writing", strerror(code), hint);
 }
 
+/* Those whose close waits for a server (linux/magic.h does not know them all). */
+static bool is_remote(int fd)
+{
+    static const uint32_t types[] = { 0x6969 /* NFS */, 0xff534d42 /* CIFS */, 0xfe534d42 /* SMB2 */, 0x65735546 /* FUSE */,
+                                      0x00c36400 /* Ceph */, 0x01021997 /* 9P */, 0x5346414f /* AFS */,
+                                      0x0bd00bd0 /* Lustre */ };
+    struct statfs fs;
+    bool remote = fstatfs(fd, &fs) != 0; /* who does not say is none of the kernel's own */
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]) && !remote; i++) {
+        remote = (uint32_t)fs.f_type == types[i];
+    }
+    return remote;
+}
+
+/* An image_close of ours may be under way. */
+static int try_lock(const struct image *image, struct flock *lock, const atomic_bool *given_up)
+{
+    int result;
+    for (unsigned i = 0; (result = fcntl(image->fd, F_OFD_SETLK, lock)) != 0 && image->remote && !*given_up; i++) {
+        if ((errno != EAGAIN && errno != EACCES) || i == PATIENCE) {
+            break;
+        }
+        usleep(PATIENCE_US);
+        errno = EAGAIN;
+    }
+    return result;
+}
+
 /* A lock of the open file, not of the process: a second disk in this process is refused like anyone else. */
-static int lock_image(struct image *image)
+static int lock_image(struct image *image, const atomic_bool *given_up)
 {
     struct flock lock = { .l_type = image->readonly ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
-    if (fcntl(image->fd, F_OFD_SETLK, &lock) == 0) {
+    if (try_lock(image, &lock, given_up) == 0) {
         return 0;
     }
     if (errno != EAGAIN && errno != EACCES) {
@@ -183,7 +214,8 @@ void image_open(struct image *image, const atomic_bool *given_up)
         result = iod_fail(&image->error, ECANCELED, "%s: given up", image->path);
     }
     if (result == 0) {
-        result = lock_image(image);
+        image->remote = is_remote(image->fd);
+        result = lock_image(image, given_up);
     }
     if (result == 0) {
         measure(image);

@@ -26,6 +26,7 @@ struct image {
     int fd;              /* -1: none; whoever takes it sets it so */
     bool device;         /* a block device */
     bool no_punch;       /* its file system or disk gives no space back */
+    bool remote;         /* a server's: whatever is done to it may hang */
     unsigned direct;     /* what direct I/O needs: alignment of offset and length in the file; 0: buffered */
     unsigned memory;     /* and of memory */
     struct iod_block_limits limits; /* capacity, sector, physical, optimal */
@@ -45,5 +46,10 @@ struct opening *opening_begin(struct loop *loop, const struct image *asked, uint
                               void (*done)(void *self, struct image *found), void *self, struct iod_error *error);
 /* Before done was called: it will not be. NULL: nothing. */
 void opening_cancel(struct opening *opening);
+/*
+ * Closes it, now or, where that may hang (what was written goes to a server first), in a thread: then the lock is given up
+ * a little later, and image_open has some patience with that.
+ */
+void image_close(int fd, bool remote);
 
 #endif

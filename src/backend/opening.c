@@ -41,7 +41,7 @@ static void let_go(struct opening *opening)
 {
     if (atomic_fetch_sub(&opening->holders, 1) == 1) {
         if (opening->image.fd >= 0) {
-            close(opening->image.fd);
+            image_close(opening->image.fd, opening->image.remote);
         }
         if (opening->said >= 0) {
             close(opening->said);
@@ -91,7 +91,7 @@ static void timed_out(void *self)
 }
 
 /* 0 or an errno. Signals are the loop's. */
-static int start(struct opening *opening)
+static int start(void *(*body)(void *self), void *self)
 {
     pthread_attr_t attributes;
     pthread_t thread;
@@ -104,7 +104,7 @@ static int start(struct opening *opening)
     pthread_attr_setstacksize(&attributes, STACK_BYTES);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    result = pthread_create(&thread, &attributes, run, opening);
+    result = pthread_create(&thread, &attributes, body, self);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return result;
@@ -146,7 +146,7 @@ struct opening *opening_begin(struct loop *loop, const struct image *asked, uint
     }
     if (result == 0) {
         opening->holders = 2;
-        result = start(opening);
+        result = start(run, opening);
         if (result != 0) {
             opening->holders = 1;
         }
@@ -167,5 +167,18 @@ void opening_cancel(struct opening *opening)
         atomic_store(&opening->given_up, true);
         forget(opening);
         let_go(opening);
+    }
+}
+
+static void *run_close(void *self)
+{
+    close((int)(intptr_t)self);
+    return NULL;
+}
+
+void image_close(int fd, bool remote)
+{
+    if (!remote || start(run_close, (void *)(intptr_t)fd) != 0) {
+        close(fd);
     }
 }

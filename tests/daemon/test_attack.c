@@ -181,6 +181,7 @@ static void run(void)
                 "--device", "test-defer,id=buffered,base=0xa0000,delay=1", "--device",
                 "test-defer,id=plain,base=0xf0000000,delay=1", "--device", disk, "--domain", victim_domid, "--type",
                 "hvm", "--device", "test-defer,base=0xf0000000,delay=1", NULL);
+    ck_assert_int_eq(mock_daemon_wait_log(f.daemon, "all guests are running", FIXTURE_TIMEOUT_MS), 0);
 }
 
 /* The victim works until this time, and counts. */

@@ -6,10 +6,17 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -124,6 +131,110 @@ START_TEST(nobody_needs_it)
 }
 END_TEST
 
+/* ---- a file system of one file, which is ours ---- */
+
+static int fuse = -1;
+static atomic_bool silent; /* a close is not answered */
+static atomic_uint closes;
+
+static void reply(const struct fuse_in_header *to, int error, const void *what, size_t size)
+{
+    struct fuse_out_header header = {.len = (uint32_t)(sizeof(header) + size), .error = -error, .unique = to->unique};
+    struct iovec iov[] = {{&header, sizeof(header)}, {(void *)(uintptr_t)what, size}};
+    (void)!writev(fuse, iov, 2);
+}
+
+static struct fuse_attr attributes(uint64_t node)
+{
+    return (struct fuse_attr){.ino = node, .size = node == 1 ? 0 : 1 << 20, .mode = node == 1 ? S_IFDIR | 0755 : S_IFREG | 0644,
+                              .nlink = 1, .blksize = 4096};
+}
+
+static void serve(const struct fuse_in_header *in)
+{
+    struct fuse_init_out init = {.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION, .max_write = 65536};
+    struct fuse_entry_out entry = {.nodeid = 2, .generation = 1, .attr = attributes(2)};
+    struct fuse_attr_out attr = {.attr = attributes(in->nodeid)};
+    struct fuse_open_out opened = {.fh = 1};
+    switch (in->opcode) {
+    case FUSE_INIT: reply(in, 0, &init, sizeof(init)); break;
+    case FUSE_LOOKUP: reply(in, 0, &entry, sizeof(entry)); break;
+    case FUSE_GETATTR: reply(in, 0, &attr, sizeof(attr)); break;
+    case FUSE_OPEN: reply(in, 0, &opened, sizeof(opened)); break;
+    case FUSE_FORGET: break;
+    case FUSE_RELEASE: reply(in, 0, NULL, 0); break;
+    case FUSE_FLUSH:
+        if (!silent) {
+            reply(in, 0, NULL, 0);
+        }
+        atomic_fetch_add(&closes, 1);
+        break;
+    default: reply(in, ENOSYS, NULL, 0); break;
+    }
+}
+
+static void *serve_all(void *self)
+{
+    static _Alignas(8) char bytes[1 << 17];
+    ssize_t got;
+    while ((got = read(fuse, bytes, sizeof(bytes))) > 0 || errno == EINTR || errno == ENOENT) {
+        if (got > 0) {
+            serve((const struct fuse_in_header *)bytes);
+        }
+    }
+    return self;
+}
+
+/* The path of the folder where it is mounted, or NULL. */
+static const char *mount_ours(pthread_t *thread)
+{
+    static char folder[160];
+    char options[80];
+    fuse = open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    snprintf(folder, sizeof(folder), "%s/mnt", mock_dir(f.mock));
+    snprintf(options, sizeof(options), "fd=%d,rootmode=40000,user_id=0,group_id=0", fuse);
+    if (fuse < 0 || unshare(CLONE_NEWNS) || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) || mkdir(folder, 0700) ||
+        mount("ours", folder, "fuse", MS_NODEV | MS_NOSUID, options) || pthread_create(thread, NULL, serve_all, NULL)) {
+        return NULL;
+    }
+    return folder;
+}
+
+/* Its server is gone when the guest ends: close waits for it, and nobody else. */
+START_TEST(a_close_that_hangs)
+{
+    pthread_t thread;
+    char disk[256], number[8];
+    fixture_start(&f, MOCK_HVM, 1);
+    const char *folder = mount_ours(&thread);
+    if (!folder) {
+        fprintf(stderr, "a_close_that_hangs: SKIPPED: no file system of our own: %s\n", strerror(errno));
+        fixture_stop(&f);
+        return;
+    }
+    other = mock_domain_new(f.mock, MOCK_HVM, 2 << 20, 1);
+    snprintf(disk, sizeof(disk), "virtio-blk,id=disk,path=%s/disk", folder);
+    snprintf(number, sizeof(number), "%u", mock_domid(other));
+    f.daemon = fixture_spawn(&f, "--type", "hvm", "--device", disk, "--domain", number, "--type", "hvm", "--device",
+                             "debugcon,base=0x402", NULL);
+    int result = mock_daemon_wait_log(f.daemon, "all guests are running", 5000);
+    ck_assert_msg(result == 0, "%s", mock_daemon_log(f.daemon));
+    silent = true;
+    ck_assert_int_eq(mock_domain_kill(f.guest), 0);
+    expect_log(f.guest, "gone");
+    for (unsigned i = 0; i < 100 && !closes; i++) {
+        usleep(10000);
+    }
+    ck_assert_uint_eq(closes, 1); /* it hangs */
+    ck_assert_uint_eq(vcpu_inb(other, 0, PORT), 0xe9);
+    umount2(folder, MNT_DETACH);
+    close(fuse); /* that ends it */
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     int fd = freeze("/");
@@ -138,6 +249,7 @@ int main(void)
     tcase_add_test(slow, others_do_not_wait);
     tcase_add_test(slow, it_is_given_up);
     tcase_add_test(slow, nobody_needs_it);
+    tcase_add_test(slow, a_close_that_hangs);
     suite_add_tcase(suite, slow);
     return fixture_main(suite);
 }
