@@ -10,6 +10,7 @@
 #include "core/options.h"
 
 #define SPEC_MAX (2 * STORE_VALUE_MAX + 512)
+#define LIBXL_PATIENCE_S "8" /* it waits ten seconds for a disk; then the reason would come too late */
 #define IDE_DISKS 4u  /* hda to hdd: QEMU's own, whatever their names */
 #define AHCI_DISKS 6u
 
@@ -240,6 +241,7 @@ static bool read_disk(struct reader *reader)
     if (is(reader, "discard-enable", "0")) {
         put_option(reader, "discard", "off");
     }
+    put_option(reader, "open-timeout", LIBXL_PATIENCE_S);
     return put_place(reader);
 }
 

@@ -97,7 +97,7 @@ static void expect_verdict(enum xenstore_kind kind, const char *name, enum xenst
 START_TEST(disks)
 {
     disk("51712", "xvda");
-    expect_spec(XENSTORE_DISK, "51712", "virtio-blk,id=xvda,path=/srv/a.img,readonly=off");
+    expect_spec(XENSTORE_DISK, "51712", "virtio-blk,id=xvda,path=/srv/a.img,readonly=off,open-timeout=8");
     ck_assert(node.pci);
     ck_assert_str_eq(node.id, "xvda");
     ck_assert_str_eq(node.state, "1");
@@ -105,12 +105,12 @@ START_TEST(disks)
     set("51712", "discard-enable", "0");
     set("51712", "dev", "51712"); /* vdev as a number */
     expect_spec(XENSTORE_DISK, "51712",
-                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off");
+                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off,open-timeout=8");
     place.arch = ARCH_ARM;
     set("51712", "base", "33554432");
     set("51712", "irq", "33");
     expect_spec(XENSTORE_DISK, "51712",
-                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off,"
+                "virtio-blk,id=virtio_disk-51712,path=/srv/a.img,readonly=on,discard=off,open-timeout=8,"
                 "bus=mmio,base=0x2000000,irq=33");
     ck_assert(!node.pci);
     set("51712", "params", "/srv/a,readonly=off"); /* one path, no option */
