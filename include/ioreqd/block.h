@@ -74,6 +74,11 @@ struct iod_block_class {
      * negative errno with *error filled: nothing has changed.
      */
     int (*resize)(struct iod_block *block, struct iod_error *error);
+    /*
+     * Optional. An open that answered "later" is not wanted any more (its guest or device ends): it ends soon, with an
+     * error, by iod_block_done, never from inside. Without it, it is waited for as long as it takes.
+     */
+    void (*give_up)(struct iod_block *block);
 };
 
 /*

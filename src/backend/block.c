@@ -212,6 +212,14 @@ static int stack_open(struct device_backend *backend, struct iod_error *error)
     return stack_open_from(stack, stack->bottom, error);
 }
 
+static void stack_give_up(struct device_backend *backend)
+{
+    struct iod_block *block = list_entry(backend, struct block_stack, backend)->opening;
+    if (block != NULL && TABLE_HAS(block->class, give_up)) {
+        block->class->give_up(block);
+    }
+}
+
 static void stack_opened(struct block_stack *stack, struct iod_block *block, int result)
 {
     struct iod_error error = { 0 };
@@ -332,6 +340,7 @@ static const struct device_backend_ops stack_ops = {
     .destroy = stack_destroy,
     .inspect = stack_inspect,
     .resize = stack_resize,
+    .give_up = stack_give_up,
 };
 
 static void stack_look(struct block_stack *stack)

@@ -185,6 +185,12 @@ static int file_open(struct iod_block *block, struct iod_block *below, struct io
     return file->opening != NULL ? 1 : -error->code;
 }
 
+static void file_give_up(struct iod_block *block)
+{
+    struct file *file = iod_block_self(block);
+    opening_give_up(file->opening);
+}
+
 static void file_close(struct iod_block *block)
 {
     struct file *file = iod_block_self(block);
@@ -209,6 +215,7 @@ const struct iod_block_class file_block_class = {
     .request_size = sizeof(struct file_request),
     .options = file_options,
     .open = file_open,
+    .give_up = file_give_up,
     .submit = file_submit,
     .kick = file_kick,
     .quiesce = file_quiesce,

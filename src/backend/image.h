@@ -44,6 +44,8 @@ struct opening;
  */
 struct opening *opening_begin(struct loop *loop, const struct image *asked, uint64_t limit_ns,
                               void (*done)(void *self, struct image *found), void *self, struct iod_error *error);
+/* Before done was called: it is soon, with ECANCELED or what has been found. NULL: nothing. */
+void opening_give_up(struct opening *opening);
 /* Before done was called: it will not be. NULL: nothing. */
 void opening_cancel(struct opening *opening);
 /*

@@ -33,6 +33,7 @@ struct opening {
     struct loop_watch *watch;
     struct loop_timer *limit;
     uint64_t limit_ns;
+    bool unwanted;
     void (*done)(void *self, struct image *image);
     void *self;
 };
@@ -83,8 +84,13 @@ static void timed_out(void *self)
     struct opening *opening = self;
     struct image none = { .fd = -1 };
     atomic_store(&opening->given_up, true);
-    iod_fail(&none.error, ETIMEDOUT, "%s: can't be opened: no answer from its disk or server within %u s",
-             opening->image.path, (unsigned)(opening->limit_ns / 1000000000));
+    if (opening->unwanted) {
+        iod_fail(&none.error, ECANCELED, "%s: is not needed any more; its disk or server has not answered yet",
+                 opening->image.path);
+    } else {
+        iod_fail(&none.error, ETIMEDOUT, "%s: can't be opened: no answer from its disk or server within %u s",
+                 opening->image.path, (unsigned)(opening->limit_ns / 1000000000));
+    }
     forget(opening);
     opening->done(opening->self, &none);
     let_go(opening);
@@ -159,6 +165,14 @@ struct opening *opening_begin(struct loop *loop, const struct image *asked, uint
     }
     loop->ops->timer_set(opening->limit, loop->ops->now_ns(loop) + limit_ns);
     return opening;
+}
+
+void opening_give_up(struct opening *opening)
+{
+    if (opening != NULL) {
+        opening->unwanted = true;
+        opening->loop->ops->timer_set(opening->limit, 0);
+    }
 }
 
 void opening_cancel(struct opening *opening)

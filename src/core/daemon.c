@@ -87,10 +87,10 @@ static void run(void *self)
 
 /* ---- domains that die ---- */
 
-/* Also while it stops: I/O that finishes for nobody is cancelled. */
+/* Also while its devices open (one may hang) and while it stops: I/O that finishes for nobody is cancelled. */
 static void check(struct guest *guest)
 {
-    if (guest->state == GUEST_RUNNING || guest->state == GUEST_STOPPING) {
+    if (guest->state >= GUEST_OPENING && guest->state <= GUEST_STOPPING) {
         guest_check_alive(guest);
     }
 }

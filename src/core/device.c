@@ -254,6 +254,14 @@ void device_open(struct iod_device *device,
     open_step(device);
 }
 
+void device_give_up(struct iod_device *device)
+{
+    struct device_backend *backend = device->backend_at;
+    if (device->state == DEVICE_OPENING && backend && backend->ops->give_up) {
+        backend->ops->give_up(backend);
+    }
+}
+
 /* ---- start and stop ---- */
 
 void device_start(struct iod_device *device)

@@ -96,6 +96,7 @@ struct device_backend_ops {
     void (*inspect)(const struct device_backend *backend, struct inspector *inspector); /* optional */
     /* Optional: looks at its size again. 0 or a negative errno with *error filled. */
     int (*resize)(struct device_backend *backend, struct iod_error *error);
+    void (*give_up)(struct device_backend *backend); /* optional: as iod_block_class.give_up */
 };
 struct device_backend {
     const struct device_backend_ops *ops;

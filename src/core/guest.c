@@ -338,7 +338,7 @@ static void device_opened(void *self, struct iod_device *device, int error, cons
     if (error && lock_is_coming(device, error)) {
         guest->lock_wait = device->lock_wait = true;
         guest_note(guest, "%s", why);
-    } else if (error) {
+    } else if (error && (error != -ECANCELED || !guest->stop_wanted)) { /* else it was given up: stop_opening */
         guest_log(guest, IOD_LOG_ERROR, "%s", why);
         guest_failing(guest, device->id, why);
     }

@@ -492,6 +492,9 @@ static int remove_coming(struct addition *addition, struct answer *answer, struc
     if (device && detach_begin(device, "it is not wanted any more", NULL)) { /* as soon as it has opened, or has not */
         return iod_fail(error, ENOMEM, "out of memory");
     }
+    if (device) {
+        device_give_up(device);
+    }
     spec_drop(&owner->spec, addition->id);
     answer_give(addition->answer, -ECANCELED, "it was removed before it was there");
     answer_give(answer, 0, NULL);

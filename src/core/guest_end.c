@@ -24,6 +24,14 @@ static void device_quiet(void *self)
     }
 }
 
+void guest_give_up_opens(struct guest *guest)
+{
+    struct iod_device *device;
+    list_for_each(device, &guest->devices, struct iod_device, link) {
+        device_give_up(device);
+    }
+}
+
 void guest_stop_devices(struct guest *guest, enum iod_drain drain)
 {
     struct iod_device *device;
@@ -33,6 +41,7 @@ void guest_stop_devices(struct guest *guest, enum iod_drain drain)
     guest->state = GUEST_STOPPING;
     guest_named_state(guest, "detaching");
     guest->stopping = 1; /* for this loop, so that all_quiet runs after it */
+    guest_give_up_opens(guest);
     list_for_each(device, &guest->devices, struct iod_device, link) {
         guest->stopping++;
         device_stop(device, &device->guest_stop, drain, device_quiet, guest);
@@ -171,6 +180,16 @@ static void serve_what_came(struct guest *guest)
     dispatch_flush(guest->daemon);
 }
 
+/* As soon as its devices are open, or are not. */
+static void stop_opening(struct guest *guest)
+{
+    guest->stop_wanted = true;
+    guest_give_up_opens(guest);
+    if (!guest->opening) { /* a lock is awaited */
+        guest_retry_in(guest, 0);
+    }
+}
+
 void guest_stop(struct guest *guest)
 {
     switch (guest->state) {
@@ -181,10 +200,7 @@ void guest_stop(struct guest *guest)
         guest_finish(guest);
         break;
     case GUEST_OPENING:
-        guest->stop_wanted = true; /* when the devices are open */
-        if (guest->lock_wait) {
-            guest_retry_in(guest, 0);
-        }
+        stop_opening(guest);
         break;
     case GUEST_RUNNING:
         serve_what_came(guest);
@@ -214,10 +230,7 @@ void guest_gone(struct guest *guest)
         guest_finish(guest);
         break;
     case GUEST_OPENING:
-        guest->stop_wanted = true;
-        if (guest->lock_wait) {
-            guest_retry_in(guest, 0);
-        }
+        stop_opening(guest);
         break;
     case GUEST_RUNNING:
         guest_log(guest, IOD_LOG_INFO, "the domain is gone");
@@ -260,10 +273,12 @@ void guest_check_alive(struct guest *guest)
 {
     struct hypervisor *hv = guest->daemon->hv;
     struct server *server = list_first(&guest->servers, struct server, link);
-    if (!server || guest->dead) {
+    unsigned vcpus;
+    if (guest->dead || (!server && guest->state != GUEST_OPENING)) {
         return;
     }
-    int error = hv->ops->server_info(hv, guest->domid, server->id, NULL);
+    int error = server ? hv->ops->server_info(hv, guest->domid, server->id, NULL)
+                       : hv->ops->nr_vcpus(hv, guest->domid, &vcpus);
     if (error == -ESRCH || error == -ENOENT) {
         guest_gone(guest);
     }

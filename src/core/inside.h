@@ -366,6 +366,7 @@ void guest_fail(struct guest *guest, const char *format, ...) __attribute__((for
 /* Why it fails is kept and told; device: its id, or NULL. The caller ends the guest. */
 void guest_failing(struct guest *guest, const char *device, const char *why);
 void guest_check_alive(struct guest *guest);
+void guest_give_up_opens(struct guest *guest); /* device_give_up, all of them */
 void guest_stop_devices(struct guest *guest, enum iod_drain drain); /* then the guest ends, by its timer */
 void guest_end_step(struct guest *guest);
 void guest_finish(struct guest *guest); /* nothing of it is left in the hypervisor; frees it, or it waits again */
@@ -416,6 +417,7 @@ struct iod_device *device_create(struct guest *guest, const struct device_spec *
 void device_open(struct iod_device *device,
                  void (*opened)(void *self, struct iod_device *, int, const char *), void *self);
 void device_start(struct iod_device *device);  /* opened and attached: accesses may come */
+void device_give_up(struct iod_device *device); /* its open, if that is under way: it ends soon, if its backend can */
 void device_destroy(struct iod_device *device);
 void device_cancel(struct iod_device *device); /* a stop under way turns into a cancel */
 bool device_answers(const struct iod_device *device); /* accesses may reach it now */

@@ -113,6 +113,31 @@ START_TEST(it_is_given_up)
 }
 END_TEST
 
+/* The domain dies, or the daemon is told to end: neither waits for the server. */
+START_TEST(nobody_waits)
+{
+    start("");
+    expect_log(other, "running");
+    if (_i == 0) {
+        ck_assert_int_eq(mock_domain_kill(f.guest), 0);
+        expect_log(f.guest, "gone");
+        ck_assert_uint_eq(vcpu_inb(other, 0, PORT), 0xe9);
+    }
+#ifdef __SANITIZE_ADDRESS__
+    mock_daemon_signal(f.daemon, SIGTERM);
+    expect_log(_i ? f.guest : other, "stopped");
+    thaw(); /* its search for leaks waits for all threads */
+#else
+    mock_daemon_signal(f.daemon, SIGTERM);
+#endif
+    ck_assert_int_eq(fixture_status(f.daemon), 0);
+    mock_daemon_free(f.daemon);
+    f.daemon = NULL;
+    thaw();
+    stop();
+}
+END_TEST
+
 /* The domain dies meanwhile. */
 START_TEST(nobody_needs_it)
 {
@@ -249,6 +274,7 @@ int main(void)
     tcase_add_test(slow, others_do_not_wait);
     tcase_add_test(slow, it_is_given_up);
     tcase_add_test(slow, nobody_needs_it);
+    tcase_add_loop_test(slow, nobody_waits, 0, 2);
     tcase_add_test(slow, a_close_that_hangs);
     suite_add_tcase(suite, slow);
     return fixture_main(suite);

@@ -84,25 +84,30 @@ START_TEST(opened)
 }
 END_TEST
 
-/* Given up, by the clock or by who asked: it is called at most once, and the thread ends as it likes. */
+/* Given up, by the clock, or by who asked with or without an answer: at most one, and the thread ends as it likes. */
 START_TEST(hanging)
 {
     struct opener opener = { .loop = event_loop_create() };
     struct iod_error error;
     hangs = true;
     ck_assert_int_eq(begin(&opener, &error), 0);
-    if (_i) {
+    if (_i == 1) {
         run_ms(opener.loop, 10);
         opening_cancel(opener.opening);
+    } else if (_i == 2) {
+        opening_give_up(opener.opening);
+        ck_assert_uint_eq(opener.done, 0); /* not from inside */
+        run_ms(opener.loop, 10);
+        ck_assert_uint_eq(opener.done, 1);
     }
     run_ms(opener.loop, 100);
-    ck_assert_uint_eq(opener.done, !_i);
-    ck_assert_int_eq(opener.code, _i ? 0 : ETIMEDOUT);
+    ck_assert_uint_eq(opener.done, _i != 1);
+    ck_assert_int_eq(opener.code, _i == 0 ? ETIMEDOUT : _i == 1 ? 0 : ECANCELED);
     ck_assert_uint_eq(inside, 1);
     hangs = false;
     run_ms(opener.loop, 30);
     ck_assert_uint_eq(inside, 0);
-    ck_assert_uint_eq(opener.done, !_i);
+    ck_assert_uint_eq(opener.done, _i != 1);
     event_loop_destroy(opener.loop);
 }
 END_TEST
@@ -137,7 +142,7 @@ int main(void)
     TCase *opening = tcase_create("opening");
     tcase_set_timeout(opening, 30);
     tcase_add_test(opening, opened);
-    tcase_add_loop_test(opening, hanging, 0, 2);
+    tcase_add_loop_test(opening, hanging, 0, 3);
     tcase_add_test(opening, bounded);
     suite_add_tcase(suite, opening);
     return unit_run(suite);

@@ -40,8 +40,10 @@ void print_event(json_t *event)
     if (json_object_get(data, "domid") && strcmp(member_domid(data, domid), guest)) {
         printf(" (domid %s)", domid);
     }
-    printf("%s%s", device[0] ? ", " : "", device);
     text = text[0] ? text : member_text(data, "state");
+    if (strncmp(text, device, strlen(device)) || text[strlen(device)] != ':') { /* what is wrong with it begins with it */
+        printf("%s%s", device[0] ? ", " : "", device);
+    }
     printf("%s%s\n", text[0] ? ": " : "", text);
 }
 
