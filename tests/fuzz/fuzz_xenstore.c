@@ -68,7 +68,7 @@ static const char *value_of(const struct input *input, const char *name, const c
 /* No key but these, and the image is the one that was named: a comma in a path begins no other option. */
 static void check_disk(const struct input *input, const char *name, const struct device_spec *spec)
 {
-    static const char known[] = " id path readonly discard bus base irq ";
+    static const char known[] = " id path readonly discard open-timeout bus base irq ";
     const char *path = device_spec_get(spec, "path"), *params = value_of(input, name, "params");
 
     FUZZ_CHECK(path && params && strcmp(path, params) == 0 && path[0] == '/');
