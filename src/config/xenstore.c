@@ -156,8 +156,8 @@ static void tell_branch(void *self, const struct store_branch *branch)
     struct source_device *device;
     uint16_t domid;
 
-    if (!parse_domid(branch->name, &domid)) {
-        return;
+    if (!tree->source->begun || !parse_domid(branch->name, &domid)) {
+        return; /* the listing that is on its way tells of it again, and of whose we are */
     }
     guest = source_guest_get(tree->source, domid, branch->count > 0);
     if (!guest) {

@@ -51,7 +51,7 @@ struct store_branch {
 struct store_tree_events {
     /* What follows until `end` is everything that there is. `own`: the domid of the domain that runs us. */
     void (*begin)(void *self, uint16_t own);
-    /* Its nodes have changed (or not), or its domain came, went, or has another type now. */
+    /* Its nodes have changed (or not), or its domain came, went, or has another type now. Also before the first begin. */
     void (*branch)(void *self, const struct store_branch *branch);
     void (*end)(void *self);
 };
