@@ -241,9 +241,10 @@ static void neighbours_known(struct guest *host)
 /* Once for an addition. True: it goes on when the answer is there. */
 static bool ask_neighbours(struct addition *addition)
 {
-    bool asks = !addition->asked && neighbours_ask(guest_host(addition->owner), neighbours_known);
+    struct guest *host = guest_host(addition->owner);
+    bool waits = addition->asked ? host->neighbour_query != NULL : neighbours_ask(host, neighbours_known);
     addition->asked = true;
-    return asks;
+    return waits;
 }
 
 /* By the timer, or when the guest has come to run. */

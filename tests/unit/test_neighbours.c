@@ -103,6 +103,26 @@ START_TEST(asked_again_at_an_addition)
 }
 END_TEST
 
+/* Something else changes while the answer is on its way: the addition still waits for it. */
+START_TEST(another_comes_meanwhile)
+{
+    struct fake_xen *fake = start();
+    struct rig_answer answer = { 0 };
+    struct iod_error error;
+    add_more(fake, &answer);
+    guest_reconcile(guest_find(fake_daemon(fake), "7", &error));
+    fake_run_ms(fake, 50);
+    ck_assert(!answer.done);
+    ck_assert_ptr_null(rig_knob(fake, "7", "two"));
+    ck_assert_uint_eq(other.asked, 2);
+    say(later, 2, NULL);
+    fake_run_ms(fake, 50);
+    ck_assert(answer.done && answer.error == 0);
+    ck_assert_ptr_nonnull(rig_knob(fake, "7", "two"));
+    rig_stop(fake);
+}
+END_TEST
+
 /* It does not say: what it said before is still held against an addition. */
 START_TEST(no_answer_forgets_nothing)
 {
@@ -140,6 +160,7 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, asked_again_at_an_addition);
     tcase_add_loop_test(c, no_answer_forgets_nothing, 0, 2);
+    tcase_add_test(c, another_comes_meanwhile);
     tcase_add_test(c, ended_meanwhile);
     suite_add_tcase(suite, c);
     return unit_run(suite);
