@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/fanotify.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -135,6 +137,56 @@ START_TEST(nobody_waits)
     f.daemon = NULL;
     thaw();
     stop();
+}
+END_TEST
+
+/* A command to the control socket, whose answer nobody waits for. */
+static int say(const char *control, const char *command)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", control);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    ck_assert_int_eq(send(fd, command, strlen(command), 0), (ssize_t)strlen(command));
+    return fd;
+}
+
+/* A disk that is added to a guest that runs: taken off by force, or the daemon told to end. */
+START_TEST(added_and_given_up)
+{
+    char control[200], add[500];
+    int adder, remover = -1;
+    fixture_start(&f, MOCK_HVM, 1);
+    const char *path = fixture_image(&f, "disk", 1 << 20);
+    snprintf(control, sizeof(control), "%s/control", mock_dir(f.mock));
+    snprintf(add, sizeof(add),
+             "{\"execute\":\"add\",\"arguments\":{\"guest\":\"%s\",\"device\":\"virtio-blk,id=disk,bus=mmio,"
+             "base=0xe0000000,irq=none,path=%s\"}}",
+             f.domid, path);
+    fixture_run(&f, "--type", "hvm", "--control", control, "--device", "debugcon,base=0x402", NULL);
+    frozen = freeze(path);
+    ck_assert_int_ge(frozen, 0);
+    adder = say(control, add);
+    usleep(300000);
+    if (_i) {
+        snprintf(add, sizeof(add),
+                 "{\"execute\":\"remove\",\"arguments\":{\"guest\":\"%s\",\"device\":\"disk\",\"force\":true}}",
+                 f.domid);
+        remover = say(control, add);
+        expect_log(f.guest, " disk: detached");
+    }
+    mock_daemon_signal(f.daemon, SIGTERM);
+#ifdef __SANITIZE_ADDRESS__
+    expect_log(f.guest, "stopped");
+    thaw(); /* its search for leaks waits for all threads */
+#endif
+    ck_assert_int_eq(fixture_status(f.daemon), 0);
+    mock_daemon_free(f.daemon);
+    f.daemon = NULL;
+    thaw();
+    close(adder);
+    close(remover);
+    fixture_stop(&f);
 }
 END_TEST
 
@@ -275,6 +327,7 @@ int main(void)
     tcase_add_test(slow, it_is_given_up);
     tcase_add_test(slow, nobody_needs_it);
     tcase_add_loop_test(slow, nobody_waits, 0, 2);
+    tcase_add_loop_test(slow, added_and_given_up, 0, 2);
     tcase_add_test(slow, a_close_that_hangs);
     suite_add_tcase(suite, slow);
     return fixture_main(suite);
