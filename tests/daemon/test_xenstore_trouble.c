@@ -267,6 +267,7 @@ START_TEST(destroyed_while_its_disk_hangs)
     rig_disk(&rig, domid, &(struct rig_disk){.params = image});
     rig_expect_still(&rig, rig_state(domid, "virtio_disk", XVDE), "1", 500);
     rig_remove(&rig, domid, "virtio_disk", XVDE);
+    ck_assert_ptr_null(strstr(mock_daemon_log(rig.f.daemon), "no answer from its disk")); /* its time-out was not awaited */
     close(frozen);
     rig_destroy_domain(&rig, guest);
     serve_a_disk(); /* another one, and nothing is left of the first */
